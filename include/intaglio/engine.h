@@ -1,0 +1,107 @@
+// The engine: a loaded bundle that computes steps over slots. Token ids in, token ids out; text is not its business.
+// One thread at a time may use an Engine.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace intaglio {
+
+struct EngineOptions {
+  int threads = 0;                  // 0: one per physical core that this process may use
+  std::string isa;                  // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
+  bool verify_checksums = true;
+};
+
+struct ModelInfo {
+  std::string architecture, source, numerics, isa;
+  int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
+  int32_t max_slots = 0, speculation = 0, threads = 0;
+  std::vector<int32_t> prefill_buckets, batch_buckets, eos_ids;
+  int32_t bos_id = -1;
+  uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;
+};
+
+// Neutral values switch a processor off; temperature 0 is greedy.
+struct SamplingParams {
+  float temperature = 0.0f;
+  float top_p = 1.0f, min_p = 0.0f;
+  float repetition_penalty = 1.0f, presence_penalty = 0.0f, frequency_penalty = 0.0f;
+  int32_t top_k = 0;
+  int32_t num_logprobs = 0;         // at most 20
+  uint64_t seed = 0;
+};
+
+// The kinds of step an engine has a graph for.
+enum class StepKind : uint8_t { kContextEncoding, kTokenGeneration, kSpeculation };
+
+// Tokens of one slot that a step appends at the slot's current length.
+struct StepSequence {
+  int32_t slot = 0;
+  std::span<const int32_t> tokens;
+  int32_t outputs = 1;              // the last `outputs` of these tokens get logits and a sampled id; 0: none
+  const SamplingParams* sampling = nullptr;  // null: greedy
+};
+
+struct TokenLogprob { int32_t id = 0; float logprob = 0; };
+struct StepOutput {
+  int32_t slot = 0, position = 0;   // of the token whose successor this is
+  int32_t id = 0;                   // what was sampled to follow it
+  std::span<const float> logits;    // [vocab], raw; valid until the next step
+  float logprob = 0;                // of id, and the top ones, when num_logprobs > 0
+  std::vector<TokenLogprob> top;
+};
+
+class Engine {
+ public:
+  // Maps and checks the bundle, allocates KV cache and arena, resolves kernels, starts threads. Throws Error.
+  [[nodiscard]] static std::unique_ptr<Engine> Load(const std::filesystem::path& bundle, const EngineOptions& options = {});
+  virtual ~Engine() = default;
+
+  [[nodiscard]] virtual const ModelInfo& info() const = 0;
+  // A free slot, or nullopt. Its KV cache holds nothing of its former owner.
+  [[nodiscard]] virtual std::optional<int32_t> AcquireSlot() = 0;
+  virtual void ReleaseSlot(int32_t slot) = 0;
+  [[nodiscard]] virtual int32_t length(int32_t slot) const = 0;      // tokens in the slot
+  [[nodiscard]] virtual std::span<const int32_t> tokens(int32_t slot) const = 0;
+  // Marks how many leading tokens of the slot count as prompt for penalties. Default: all that context encoding appended first.
+  virtual void SetPromptLength(int32_t slot, int32_t length) = 0;
+  // Drops the tokens from `length` on (rejected proposals). REQUIRES: length <= current length
+  virtual void Truncate(int32_t slot, int32_t length) = 0;
+
+  // One step on the smallest bucket of `kind` that fits. Throws Error kInvalidArgument: ids outside the vocabulary, context full,
+  // more rows or outputs than the largest bucket. On an error no slot changes.
+  virtual std::span<const StepOutput> Step(StepKind kind, std::span<const StepSequence> sequences) = 0;
+  // A named intermediate value of the last step (bundles exported with keep_probes), [rows, cols] as dense f32; nullopt if unknown.
+  struct ProbeValue { int64_t rows = 0, cols = 0; std::vector<float> values; };
+  [[nodiscard]] virtual std::optional<ProbeValue> probe(const std::string& name) const = 0;
+  [[nodiscard]] virtual int32_t max_rows(StepKind kind) const = 0;     // of the largest bucket
+  [[nodiscard]] virtual int32_t max_outputs(StepKind kind) const = 0;
+};
+
+// Prefill in chunks, then decode one token at a time, for one sequence. The common loop over Engine::Step.
+struct GenerateRequest {
+  std::vector<int32_t> prompt;
+  int32_t max_tokens = 128;
+  SamplingParams sampling;
+  std::vector<int32_t> stop_ids;        // usually info().eos_ids; empty: none
+  int32_t chunk = 0;                    // rows per prefill step; 0: the largest bucket
+  bool all_logits = false;              // collect logits of every prompt position and generated token but the last
+  std::function<bool(int32_t id)> on_token;  // return false to stop ("cancelled")
+};
+struct GenerateResult {
+  std::vector<int32_t> ids;             // generated, a final stop id included
+  std::string finish_reason;            // "stop", "length" (max_tokens or context), "cancelled"
+  std::vector<std::vector<TokenLogprob>> top_logprobs;  // per generated id, when asked for
+  std::vector<float> logits;            // [rows, vocab] when all_logits
+  double prefill_seconds = 0, decode_seconds = 0;
+};
+// Throws Error kInvalidArgument when the prompt is empty or longer than the context. Takes a slot and gives it back.
+GenerateResult Generate(Engine& engine, const GenerateRequest& request);
+
+}  // namespace intaglio

@@ -1,0 +1,41 @@
+// Export: a Hugging Face checkpoint (safetensors or GGUF) in, a bundle out.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace intaglio {
+
+struct ExportProgress {
+  std::string_view stage;     // "reading", "building graphs", "packing weights", …
+  uint64_t done = 0, total = 0;  // in bytes while packing, else in steps
+};
+
+struct ExportOptions {
+  std::filesystem::path source;            // a checkpoint directory, or a .gguf file
+  std::filesystem::path output;            // the bundle directory to make
+  std::string dtype;                       // "f32" or "bf16"; empty: f32 for an f32 checkpoint, else bf16
+  int64_t max_context = 0;                 // 0: the model's own limit, at most 4096
+  int32_t max_batch = 0;                   // slots; 0: the largest batch bucket
+  std::vector<int32_t> prefill_buckets;    // empty: 16, 64, 256
+  std::vector<int32_t> batch_buckets;      // empty: 1, 2, 4
+  int32_t speculation = 0;                 // k proposed tokens per sequence; 0: no speculation graph
+  bool force = false;                      // replace an existing bundle
+  bool keep_probes = false;                // keep the intermediate values that parity tests read
+  std::function<void(const ExportProgress&)> on_progress;  // may throw to interrupt: nothing is left behind
+};
+
+struct ExportReport {
+  std::filesystem::path bundle;
+  uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;
+  std::vector<std::string> notes;          // checkpoint tensors that no layer uses, and the like
+};
+
+// Throws Error. On any failure `output` is as it was.
+ExportReport Export(const ExportOptions& options);
+
+}  // namespace intaglio

@@ -1,0 +1,66 @@
+#include "base/dtype.h"
+
+#include <array>
+#include <cmath>
+#include <ostream>
+
+#include "base/assert.h"
+
+namespace intaglio {
+namespace {
+
+struct DTypeInfo {
+  DType dtype;
+  std::string_view name;
+  size_t bytes;
+};
+constexpr std::array<DTypeInfo, 10> kDTypes{{{DType::kF32, "f32", 4},
+                                             {DType::kF16, "f16", 2},
+                                             {DType::kBF16, "bf16", 2},
+                                             {DType::kI32, "i32", 4},
+                                             {DType::kU8, "u8", 1},
+                                             {DType::kI8, "i8", 1},
+                                             {DType::kI64, "i64", 8},
+                                             {DType::kF64, "f64", 8},
+                                             {DType::kBool, "bool", 1},
+                                             {DType::kI16, "i16", 2}}};
+
+const DTypeInfo& Info(DType dtype) {
+  const auto index = static_cast<size_t>(dtype);
+  Assert(index < kDTypes.size() && kDTypes[index].dtype == dtype);
+  return kDTypes[index];
+}
+
+}  // namespace
+
+size_t SizeOf(DType dtype) { return Info(dtype).bytes; }
+std::string_view Name(DType dtype) { return Info(dtype).name; }
+
+std::optional<DType> DTypeFromName(std::string_view name) {
+  for (const DTypeInfo& info : kDTypes) {
+    if (info.name == name) return info.dtype;
+  }
+  return std::nullopt;
+}
+
+std::ostream& operator<<(std::ostream& out, DType dtype) { return out << Name(dtype); }
+
+uint16_t F32ToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x0040u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+float F16ToF32(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  const uint32_t exponent = (bits >> 10) & 0x1fu;
+  const uint32_t mantissa = bits & 0x3ffu;
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24, exact in f32
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
+  }
+  const uint32_t wide_exponent = exponent == 31 ? 255u : exponent + 112u;
+  return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
+}
+
+}  // namespace intaglio

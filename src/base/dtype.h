@@ -1,0 +1,29 @@
+// Element types, and the conversions between them that are defined bit by bit.
+#pragma once
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <iosfwd>
+#include <optional>
+#include <string_view>
+
+namespace intaglio {
+
+// Embedded in bundles: do not renumber.
+enum class DType : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2, kI32 = 3, kU8 = 4, kI8 = 5, kI64 = 6, kF64 = 7, kBool = 8, kI16 = 9 };
+
+// Bytes of one element.
+[[nodiscard]] size_t SizeOf(DType dtype);
+// "f32", "bf16", …: the spelling of command lines, manifests and error messages.
+[[nodiscard]] std::string_view Name(DType dtype);
+[[nodiscard]] std::optional<DType> DTypeFromName(std::string_view name);
+std::ostream& operator<<(std::ostream& out, DType dtype);
+
+// bfloat16 is the upper half of an f32.
+[[nodiscard]] inline float Bf16ToF32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+// Round to nearest even; NaN stays NaN (quiet).
+[[nodiscard]] uint16_t F32ToBf16(float value);
+// IEEE binary16, subnormals and infinities included.
+[[nodiscard]] float F16ToF32(uint16_t bits);
+
+}  // namespace intaglio

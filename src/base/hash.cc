@@ -1,0 +1,17 @@
+#define XXH_INLINE_ALL
+#include "base/hash.h"
+
+#include <xxhash.h>
+
+#include <cstdio>
+
+namespace intaglio {
+
+std::string HashHex(std::span<const std::byte> bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  char text[33];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64), static_cast<unsigned long long>(hash.low64));
+  return text;
+}
+
+}  // namespace intaglio

@@ -1,0 +1,52 @@
+// A bundle directory, opened: manifest, plans and mapped weights, all checked; and a writer that leaves a whole bundle or nothing.
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "base/output_file.h"
+#include "bundle/manifest.h"
+#include "bundle/plan.h"
+
+namespace intaglio::bundle {
+
+inline constexpr std::string_view kManifestFile = "manifest.json", kPlanFile = "plan.bin", kGraphFile = "graph.txt";
+// "weights.rank<r>.bin"
+[[nodiscard]] std::string WeightsFile(int rank);
+
+struct Bundle {
+  std::filesystem::path path;
+  Manifest manifest;
+  std::vector<Plan> plans;
+  MappedFile weights;  // of rank 0
+
+  // Throws Error: kNotFound (no such directory or file; what `intaglio export` would make it), kDataLoss (truncated, contradictory,
+  // checksum), kUnsupported (version). Sizes, offsets and operand ranges are always checked; `verify_checksums` also hashes every file.
+  [[nodiscard]] static Bundle Open(const std::filesystem::path& path, bool verify_checksums = true);
+};
+
+// Collects files in `<path>.tmp<pid>` beside the target and renames the directory on Commit. An existing target is an Error
+// kInvalidArgument unless `force`; it is replaced only at Commit, and only if it is itself a bundle or an empty directory.
+class BundleWriter {
+ public:
+  BundleWriter(std::filesystem::path path, bool force);
+  ~BundleWriter();  // removes everything if Commit() did not run
+  BundleWriter(const BundleWriter&) = delete;
+  BundleWriter& operator=(const BundleWriter&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& directory() const;  // where files go until Commit
+  void AddFile(std::string_view name, std::span<const std::byte> bytes);
+  // Hashes all files but the manifest into manifest.files, writes the manifest and renames.
+  void Commit(Manifest manifest);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace intaglio::bundle

@@ -1,0 +1,68 @@
+// manifest.json: what a bundle is, as typed fields. Everything a runtime must know that is not in a plan.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/tensor.h"
+
+namespace intaglio::bundle {
+
+inline constexpr int kFormatVersion = 1;
+
+// KV layers that share a block table: those of one reach. window 0: full attention.
+struct KvGroup {
+  int64_t window = 0;
+  int64_t blocks_per_slot = 0;   // blocks a slot may hold at once; full: covers max_context, sliding: only the reach
+};
+struct KvLayer {
+  int32_t group = 0;
+  int64_t kv_heads = 0, head_dim = 0;
+  uint64_t offset = 0, bytes = 0;  // in the KV pool: [max_slots * blocks_per_slot] blocks of kernels/kv_layout.h
+};
+struct WeightEntry {
+  std::string name;              // scope name, e.g. "model.layers.0.self_attn.qkv_proj.weight"
+  std::string layout;            // "matmul" (packed), "vector" (f32 row) or "table" (f32 rows)
+  DType dtype = DType::kF32;
+  Shape shape;
+  uint64_t offset = 0, bytes = 0;
+};
+struct FileEntry {
+  uint64_t bytes = 0;
+  std::string hash;              // HashHex of the whole file
+};
+
+// Exact bytes, by purpose. They are what the process holds after load, plus a small constant for the program itself.
+struct MemoryPlan {
+  uint64_t weights = 0, kv_cache = 0, arena = 0, tokenizer = 0;
+  [[nodiscard]] uint64_t total() const { return weights + kv_cache + arena + tokenizer; }
+};
+
+struct Manifest {
+  int format_version = kFormatVersion;
+  std::string compiler_version;            // Intaglio's
+  std::string architecture, model_type;    // "LlamaForCausalLM", "llama"
+  std::string source, source_hash;         // base name of the checkpoint, and a digest of what it came from
+  std::string numerics = "portable";
+  DType weight_dtype = DType::kF32;
+  int32_t tp_degree = 1, ep_degree = 1;
+  int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
+  int32_t max_slots = 0, speculation = 0;  // sequences at once; proposed tokens per sequence (0: no speculation graph)
+  std::vector<int32_t> prefill_buckets, batch_buckets;
+  std::vector<int32_t> eos_ids;            // from generation_config.json, else config.json
+  int32_t bos_id = -1, pad_id = -1;
+  std::vector<KvGroup> kv_groups;
+  std::vector<KvLayer> kv_layers;
+  MemoryPlan memory;
+  std::vector<WeightEntry> weights;
+  std::map<std::string, FileEntry> files;  // every other file of the bundle, by name
+};
+
+[[nodiscard]] std::string ToJson(const Manifest& manifest);
+// Throws Error kDataLoss naming `where` and the field, kUnsupported for a newer format_version (says which version wrote it).
+[[nodiscard]] Manifest ManifestFromJson(std::string_view json, const std::string& where);
+
+}  // namespace intaglio::bundle

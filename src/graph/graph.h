@@ -1,0 +1,109 @@
+// The static-shape IR: a graph is a list of nodes in execution order over values of fixed shape. Plain data; built by builder.h,
+// checked by verify.h, printed by print.h, run by interpreter.h (the oracle), rewritten by compiler/passes, lowered by compiler/lower_cpu.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/phase.h"
+#include "base/tensor.h"
+
+namespace intaglio::graph {
+
+enum class Op : uint8_t {
+#define INTAGLIO_OP(name, text, least, most) k##name,
+#include "graph/ops.inc"
+#undef INTAGLIO_OP
+};
+
+using ValueId = int32_t;
+inline constexpr ValueId kNoValue = -1;
+inline constexpr int kNumSegments = 8;
+using Segments = std::array<int64_t, kNumSegments + 1>;   // ascending borders of K: first 0, last K; segments may be empty
+
+// Where a value comes from.
+enum class Source : uint8_t { kNode, kWeight, kKvCache, kTokens, kPositions, kSlots, kOutputRows };
+
+// How a weight is cut over the ranks of a tensor-parallel group.
+enum class Shard : uint8_t {
+  kReplicated,
+  kRows,          // output features: each rank computes its own columns of the product
+  kColumns,       // input features: each rank sums its own part of K
+  kQueryHeads,    // rows that are query heads (weights that make q), placed by the GQA strategy
+  kKvHeads,       // rows that are key/value heads
+  kHeadColumns,   // columns that are query heads (o_proj)
+  kVocab,         // rows of the vocabulary
+};
+// How a weight's bytes are laid out for kernels.
+enum class Layout : uint8_t { kMatmul /* packed blocks of 16 columns */, kVector /* one f32 row */, kTable /* f32 rows */ };
+
+// One tensor of the checkpoint. Several are concatenated by rows into one weight (q, k, v; gate, up).
+struct WeightSource {
+  std::string name;      // as in the checkpoint: "model.layers.0.self_attn.q_proj.weight"
+  Shape shape;           // expected there
+  Shard shard = Shard::kReplicated;
+  bool operator==(const WeightSource&) const = default;
+};
+// A weight as the layer that uses it declares it: loader, sharder, packer and parity test all walk these.
+struct Weight {
+  std::string name;      // scope name; the same name in two graphs or layers is the same weight (tied)
+  Shape shape;
+  Layout layout = Layout::kMatmul;
+  std::vector<WeightSource> sources;                      // empty for a constant
+  float add = 0.0f;                                       // added to every element (Gemma stores its norm weights minus one)
+  std::shared_ptr<const std::vector<float>> constant;     // computed at export (rotary tables); shared by all graphs
+};
+// A layer's KV cache, as the attention that uses it declares it.
+struct KvCache {
+  int32_t layer = 0;
+  int64_t kv_heads = 0, head_dim = 0;
+  int64_t window = 0;    // 0: every earlier position is in reach
+};
+
+struct Value {
+  Source source = Source::kNode;
+  DType dtype = DType::kF32;
+  Shape shape;           // a KV cache has an empty shape
+  int32_t index = 0;     // kWeight: into Graph::weights; kKvCache: into Graph::kv_caches; kNode: producing node's position is found by scan
+  std::string label;     // for people and probes: "layers.0.attn_in"; may be empty
+};
+
+struct NoAttrs { bool operator==(const NoAttrs&) const = default; };
+struct EmbeddingAttrs { float scale = 1.0f; bool operator==(const EmbeddingAttrs&) const = default; };
+struct MatMulAttrs { Segments segments{}; bool has_bias = false, has_residual = false; bool operator==(const MatMulAttrs&) const = default; };
+struct NormAttrs { float eps = 0; int64_t width = 0; bool operator==(const NormAttrs&) const = default; };
+enum class RopeStyle : uint8_t { kHalves, kInterleaved };
+struct RopeAttrs { int64_t head_dim = 0, rotary_dim = 0; RopeStyle style = RopeStyle::kHalves; float eps = 0; /* NormRope only */ bool operator==(const RopeAttrs&) const = default; };
+struct SliceAttrs { int64_t begin = 0, size = 0; bool operator==(const SliceAttrs&) const = default; };
+struct AttentionAttrs { int64_t heads = 0, kv_heads = 0, head_dim = 0, window = 0; float scale = 0; bool operator==(const AttentionAttrs&) const = default; };
+using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs>;
+
+struct Node {
+  Op op = Op::kAdd;
+  std::vector<ValueId> inputs, outputs;
+  Attrs attrs;
+  std::string scope;     // the layer that emitted it: "model.layers.0.self_attn"
+};
+
+struct Graph {
+  Phase phase = Phase::kContextEncoding;
+  int64_t rows = 0, outputs = 0, max_context = 0;
+  std::vector<Value> values;
+  std::vector<Weight> weights;       // unique by name
+  std::vector<KvCache> kv_caches;    // one a layer
+  std::vector<Node> nodes;           // in execution order
+  ValueId logits = kNoValue, ids = kNoValue, logprobs = kNoValue;
+  std::map<std::string, ValueId> probes;  // named intermediate values that parity tests read; kept alive only when asked
+
+  [[nodiscard]] const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
+};
+
+[[nodiscard]] std::string_view Name(Op op);
+
+}  // namespace intaglio::graph

@@ -1,0 +1,42 @@
+// What the operands and parameters of each kernel mean: shared by the lowering that writes them and the kernels that read them.
+// Operands are listed in order; [..] marks optional ones (absent: no data). W is a workspace in the arena, sized by workspace.h.
+// Stored in bundles: append, never renumber.
+#pragma once
+#include <cstdint>
+
+namespace intaglio::kernels {
+
+// Which live count of the step a call's rows follow.
+enum class Domain : int64_t { kRows = 0, kOutputs = 1 };
+inline constexpr int kDomain = 15;  // index into Params::ints, in every kernel
+
+// embed_{f32,bf16}: out, table (packed like a matmul weight, rows = vocabulary)       out[r] = table[tokens[r]] * scale
+namespace embed_params { enum Float { kScale = 0 }; }
+
+// matmul_{f32,bf16}: out, x, weight (packed N x K), [bias f32 1 x N], [residual], W    out = residual + (x W^T + bias)
+// ints[0..8]: borders of the K segments, ascending, first 0, last K. out may alias residual exactly.
+namespace matmul_params { enum Int { kBorders = 0 }; }
+
+// rms_norm: out, x, weight f32 1 x width. Each run of `width` columns of a row is normalised on its own. out may alias x.
+namespace norm_params { enum Int { kWidth = 0 }; enum Float { kEps = 0 }; }
+
+// rope: out, x, table. Rotates the first rotary_dim columns of every head. out may alias x.
+// norm_rope: out, x, table, norm weight (1 x head_dim): RMS norm per head, then rope.
+// table: f32 [max_position, rotary_dim]: per position rotary_dim/2 cosines, then rotary_dim/2 sines.
+namespace rope_params { enum Int { kHeadDim = 0, kRotaryDim = 1, kStyle = 2 /* 0: halves, 1: interleaved pairs */ }; enum Float { kEps = 0 }; }
+
+// kv_write: cache, k, v                                                                stores rows into their slots' blocks
+// attention: out, q, cache, W                                                          softmax(q k^T * scale) v
+namespace attention_params {
+enum Int { kHeads = 0, kKvHeads = 1, kHeadDim = 2, kWindow = 3 /* 0: full */, kGroup = 4 /* block table */, kNumBlocks = 5 /* blocks in the pool */ };
+enum Float { kScale = 0 };
+}
+
+// add: out, a, b.  mul: out, a, b.  silu, gelu_tanh: out, x.
+// gated_silu, gated_gelu_tanh: out, gate_up                                            out = act(gate_up[:, :n]) * gate_up[:, n:]
+// gather_rows: out, x                                                                  out[i] = x[output_rows[i]]
+// sample: ids i32 [outputs, 1], logits, W, [logprobs f32: per output 1 + 2 * kMaxLogprobs numbers: log-probability of the chosen id,
+//   then the top ids (as i32 bits) and their log-probabilities, most likely first]
+namespace sample_params { inline constexpr int kMaxLogprobs = 20; inline constexpr int kLogprobCols = 1 + 2 * kMaxLogprobs; }
+
+}  // namespace intaglio::kernels

@@ -1,0 +1,38 @@
+// Any architecture -> its decoder graphs. The only thing the compiler sees of the models.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/phase.h"
+#include "checkpoint/hf_config.h"
+#include "graph/graph.h"
+
+namespace intaglio::models {
+
+// One graph's fixed sizes. Context encoding and token generation: outputs <= rows; speculation: outputs == rows.
+struct GraphSizes {
+  Phase phase = Phase::kContextEncoding;
+  int64_t rows = 0, outputs = 0, max_context = 0;
+};
+
+// A parsed configuration, ready to build graphs. Immutable.
+class Model {
+ public:
+  virtual ~Model() = default;
+  [[nodiscard]] virtual std::string architecture() const = 0;   // "LlamaForCausalLM"
+  [[nodiscard]] virtual std::string model_type() const = 0;     // "llama"
+  [[nodiscard]] virtual int64_t vocab_size() const = 0;
+  [[nodiscard]] virtual int64_t hidden_size() const = 0;
+  [[nodiscard]] virtual int64_t num_layers() const = 0;
+  [[nodiscard]] virtual int64_t max_position() const = 0;       // the model's own context limit
+  [[nodiscard]] virtual graph::Graph Build(const GraphSizes& sizes) const = 0;
+};
+
+// Throws Error kUnsupported for an unknown architecture (lists the known ones), kDataLoss for missing or contradictory fields.
+[[nodiscard]] std::unique_ptr<Model> ParseModel(const checkpoint::HfConfig& config);
+// Sorted Hugging Face names.
+[[nodiscard]] std::vector<std::string> KnownArchitectures();
+
+}  // namespace intaglio::models

@@ -1,0 +1,64 @@
+#include "parity/golden.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/fail.h"
+#include "base/mapped_file.h"
+
+namespace intaglio::parity {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string DumpOrEmpty(const Json& object, const char* key) {
+  return object.contains(key) && !object[key].is_null() ? object[key].dump() : std::string();
+}
+
+GoldenPrompt ParsePrompt(const Json& json) {
+  GoldenPrompt prompt{.input_ids = json.at("input_ids"), .greedy_ids = json.at("greedy_ids"), .margins = json.at("margins"), .top_logprobs = {}};
+  for (const Json& step : json.value("top5_logprobs_first8", Json::array())) prompt.top_logprobs.push_back(step);
+  return prompt;
+}
+
+GoldenText ParseText(const Json& json) {
+  return {.text = json.at("text"),
+          .decode = json.at("decode"),
+          .decode_skip_special = json.at("decode_skip_special"),
+          .ids = json.at("ids"),
+          .ids_no_special = json.at("ids_no_special")};
+}
+
+GoldenChat ParseChat(const Json& json) {
+  return {.name = json.at("name"),
+          .messages_json = json.at("messages").dump(),
+          .tools_json = DumpOrEmpty(json, "tools"),
+          .kwargs_json = DumpOrEmpty(json, "kwargs"),
+          .rendered = json.value("rendered", ""),
+          .add_generation_prompt = json.value("add_generation_prompt", false),
+          .is_error = json.contains("error")};
+}
+
+}  // namespace
+
+Golden ReadGolden(const std::filesystem::path& fixture) {
+  const std::filesystem::path path = fixture / "golden.json";
+  const MappedFile file(path);
+  try {
+    const Json json = Json::parse(reinterpret_cast<const char*>(file.bytes().data()),
+                                  reinterpret_cast<const char*>(file.bytes().data() + file.bytes().size()));
+    Require(json.is_object() && json.contains("model_type") && json.contains("prompts"), ErrorCode::kInvalidArgument, path.string(),
+            ": not the golden file of a decoder fixture (no model_type and prompts)");
+    Golden golden{.model_type = json.at("model_type"), .stored_dtype = json.value("stored_dtype", "float32"), .chat_now = {}, .prompts = {}, .texts = {}, .chats = {}};
+    for (const Json& prompt : json.at("prompts")) golden.prompts.push_back(ParsePrompt(prompt));
+    for (const Json& text : json.value("tokenizer", Json::array())) golden.texts.push_back(ParseText(text));
+    if (json.contains("chat")) {
+      golden.chat_now = json["chat"].value("now", "");
+      for (const Json& chat : json["chat"].at("cases")) golden.chats.push_back(ParseChat(chat));
+    }
+    return golden;
+  } catch (const Json::exception& error) {
+    Fail(ErrorCode::kDataLoss, path.string(), ": ", error.what());
+  }
+}
+
+}  // namespace intaglio::parity

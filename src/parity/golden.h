@@ -1,0 +1,37 @@
+// The goldens of a fixture folder: what Transformers computed, as tests/fixtures/README.md lays it out.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/tensor.h"
+
+namespace intaglio::parity {
+
+struct GoldenPrompt {
+  std::vector<int32_t> input_ids, greedy_ids;
+  std::vector<double> margins;                                          // top-1 minus top-2 logit of each greedy step
+  std::vector<std::vector<std::pair<int32_t, double>>> top_logprobs;    // of the first greedy steps
+};
+struct GoldenText {
+  std::string text, decode, decode_skip_special;
+  std::vector<int32_t> ids, ids_no_special;
+};
+struct GoldenChat {
+  std::string name, messages_json, tools_json, kwargs_json, rendered;
+  bool add_generation_prompt = false, is_error = false;
+};
+
+struct Golden {
+  std::string model_type, stored_dtype, chat_now;
+  std::vector<GoldenPrompt> prompts;
+  std::vector<GoldenText> texts;
+  std::vector<GoldenChat> chats;
+};
+
+// Throws Error naming the file when the folder has no golden.json or it is malformed.
+[[nodiscard]] Golden ReadGolden(const std::filesystem::path& fixture);
+
+}  // namespace intaglio::parity

@@ -1,0 +1,56 @@
+// A fixture exported once per test program into a temporary directory, and its longest sequence.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "intaglio/engine.h"
+#include "intaglio/export.h"
+#include "parity/golden.h"
+
+namespace intaglio::test {
+
+inline std::filesystem::path FixturePath(const std::string& name) { return std::filesystem::path(INTAGLIO_SOURCE_DIR) / "tests/fixtures" / name; }
+
+// The bundle of (fixture, dtype): 8 slots, chunks of 1, 3, 16 and 64, batches of 1, 2, 4 and 8, speculation of 3.
+inline std::filesystem::path ExportedBundle(const std::string& fixture, const std::string& dtype) {
+  struct Root {
+    std::filesystem::path path;
+    Root() {
+      std::string pattern = (std::filesystem::temp_directory_path() / "intaglio-one-answer-XXXXXX").string();
+      path = mkdtemp(pattern.data());
+    }
+    ~Root() { std::filesystem::remove_all(path); }
+  };
+  static Root root;
+  const std::filesystem::path bundle = root.path / (fixture + "." + dtype);
+  if (!std::filesystem::exists(bundle)) {
+    Export({.source = FixturePath(fixture), .output = bundle, .dtype = dtype, .max_context = 192, .max_batch = 8, .prefill_buckets = {1, 3, 16, 64}, .batch_buckets = {1, 2, 4, 8}, .speculation = 3, .force = false, .keep_probes = false, .on_progress = {}});
+  }
+  return bundle;
+}
+
+// The longest prompt and its greedy continuation: longer than any window, across tile borders.
+inline std::vector<int32_t> LongSequence(const std::string& fixture) {
+  const parity::GoldenPrompt prompt = parity::ReadGolden(FixturePath(fixture)).prompts.at(2);
+  std::vector<int32_t> tokens = prompt.input_ids;
+  tokens.insert(tokens.end(), prompt.greedy_ids.begin(), prompt.greedy_ids.end());
+  return tokens;
+}
+
+using Logits = std::map<int32_t, std::vector<float>>;  // position -> logits of what follows it
+
+// Appends `tokens` to `slot` in steps of `chunk` rows, asking for as many outputs as the graph gives.
+inline void Append(Engine& engine, StepKind kind, int32_t slot, std::span<const int32_t> tokens, int32_t chunk, Logits& logits) {
+  while (!tokens.empty()) {
+    const auto size = std::min<size_t>(static_cast<size_t>(chunk), tokens.size());
+    const auto outputs = std::min<int32_t>(static_cast<int32_t>(size), engine.max_outputs(kind));
+    const StepSequence sequence{.slot = slot, .tokens = tokens.first(size), .outputs = outputs, .sampling = nullptr};
+    for (const StepOutput& output : engine.Step(kind, {&sequence, 1})) logits[output.position].assign(output.logits.begin(), output.logits.end());
+    tokens = tokens.subspan(size);
+  }
+}
+
+}  // namespace intaglio::test

@@ -1,0 +1,203 @@
+// One request, one answer: the logits of a token are the same bits whatever graph, chunk, bucket, batch, slot, thread count or
+// instruction set computed them. Everything here is memcmp.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/hash.h"
+#include "kernels/isa.h"
+#include "tests/parity/exported.h"
+
+namespace intaglio::test {
+namespace {
+
+struct Case {
+  std::string fixture, dtype;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.fixture << ' ' << c.dtype; }
+
+class OneAnswer : public testing::TestWithParam<Case> {
+ protected:
+  OneAnswer() : bundle_(ExportedBundle(GetParam().fixture, GetParam().dtype)), tokens_(LongSequence(GetParam().fixture)) {}
+
+  [[nodiscard]] std::unique_ptr<Engine> Load(int threads = 2, const std::string& isa = {}) const {
+    return Engine::Load(bundle_, {.threads = threads, .isa = isa, .verify_checksums = false});
+  }
+  // Token by token, alone, in a fresh engine.
+  [[nodiscard]] Logits Reference() const {
+    const auto engine = Load();
+    Logits logits;
+    Append(*engine, StepKind::kTokenGeneration, engine->AcquireSlot().value(), tokens_, 1, logits);
+    return logits;
+  }
+  void ExpectSame(const Logits& expected, const Logits& actual) const {
+    ASSERT_FALSE(actual.empty());
+    for (const auto& [position, values] : actual) {
+      const std::vector<float>& want = expected.at(position);
+      ASSERT_EQ(values.size(), want.size());
+      ASSERT_EQ(std::memcmp(values.data(), want.data(), want.size() * sizeof(float)), 0) << "logits after position " << position << " differ";
+    }
+  }
+
+  std::filesystem::path bundle_;
+  std::vector<int32_t> tokens_;
+};
+
+TEST_P(OneAnswer, ChunksOfEveryBucketGiveTheBitsOfTokenByToken) {
+  const Logits reference = Reference();
+  for (int32_t chunk : {1, 2, 3, 7, 16, 41, 64}) {
+    SCOPED_TRACE(chunk);
+    const auto engine = Load();
+    Logits logits;
+    Append(*engine, StepKind::kContextEncoding, engine->AcquireSlot().value(), tokens_, chunk, logits);
+    ExpectSame(reference, logits);
+  }
+}
+
+TEST_P(OneAnswer, TheSpeculationGraphGivesTheBitsOfTokenByToken) {
+  const Logits reference = Reference();
+  for (int32_t rows : {1, 2, 4}) {
+    SCOPED_TRACE(rows);
+    const auto engine = Load();
+    Logits logits;
+    Append(*engine, StepKind::kSpeculation, engine->AcquireSlot().value(), tokens_, rows, logits);
+    ExpectSame(reference, logits);
+  }
+}
+
+TEST_P(OneAnswer, RejectedProposalsLeaveNoTrace) {
+  const Logits reference = Reference();
+  const auto engine = Load();
+  const int32_t slot = engine->AcquireSlot().value();
+  Logits logits;
+  for (size_t i = 0; i + 1 < tokens_.size(); ++i) {
+    const std::vector<int32_t> proposed{tokens_[i], tokens_[(i * 7 + 3) % tokens_.size()], tokens_[0], tokens_[1]};
+    const StepSequence sequence{.slot = slot, .tokens = proposed, .outputs = 4, .sampling = nullptr};
+    const auto outputs = engine->Step(StepKind::kSpeculation, {&sequence, 1});
+    logits[outputs[0].position].assign(outputs[0].logits.begin(), outputs[0].logits.end());
+    engine->Truncate(slot, static_cast<int32_t>(i) + 1);
+  }
+  ExpectSame(reference, logits);
+}
+
+TEST_P(OneAnswer, SevenNeighboursOfOtherLengthsChangeNothing) {
+  const Logits reference = Reference();
+  const auto engine = Load();
+  const int32_t slot = engine->AcquireSlot().value();
+  std::vector<int32_t> others;
+  for (size_t i = 0; i < 7; ++i) {  // prompts of 1, 8, 15 … tokens, each another part of the sequence
+    others.push_back(engine->AcquireSlot().value());
+    Logits ignored;
+    Append(*engine, StepKind::kContextEncoding, others.back(), std::span(tokens_).subspan(i * 3, 1 + 7 * i), 64, ignored);
+  }
+  Logits logits;
+  Append(*engine, StepKind::kContextEncoding, slot, std::span(tokens_).first(5), 3, logits);
+  for (size_t position = 5; position < tokens_.size(); ++position) {
+    std::vector<StepSequence> sequences{{.slot = slot, .tokens = std::span(tokens_).subspan(position, 1), .outputs = 1, .sampling = nullptr}};
+    for (size_t i = 0; i < others.size(); ++i) {
+      sequences.insert(i % 2 == 0 ? sequences.begin() : sequences.end(),
+                       {.slot = others[i], .tokens = std::span(tokens_).subspan((position * 5 + i) % tokens_.size(), 1), .outputs = 1, .sampling = nullptr});
+    }
+    for (const StepOutput& output : engine->Step(StepKind::kTokenGeneration, sequences)) {
+      if (output.slot == slot) logits[output.position].assign(output.logits.begin(), output.logits.end());
+    }
+  }
+  ExpectSame(reference, logits);
+}
+
+TEST_P(OneAnswer, ChunksOfSeveralSequencesShareAStep) {
+  const Logits reference = Reference();
+  const auto engine = Load();
+  const int32_t slot = engine->AcquireSlot().value(), other = engine->AcquireSlot().value();
+  Logits logits;
+  size_t done = 0;
+  for (size_t size = 1; done < tokens_.size(); size = size % 11 + 3) {
+    size = std::min(size, tokens_.size() - done);
+    const StepSequence sequences[] = {{.slot = other, .tokens = std::span(tokens_).subspan(done / 2, 2), .outputs = 1, .sampling = nullptr},
+                                      {.slot = slot, .tokens = std::span(tokens_).subspan(done, size), .outputs = static_cast<int32_t>(size), .sampling = nullptr}};
+    for (const StepOutput& output : engine->Step(StepKind::kContextEncoding, sequences)) {
+      if (output.slot == slot) logits[output.position].assign(output.logits.begin(), output.logits.end());
+    }
+    done += size;
+  }
+  ExpectSame(reference, logits);
+}
+
+TEST_P(OneAnswer, AReusedSlotIsAFreshOne) {
+  const Logits reference = Reference();
+  const auto engine = Load();
+  std::vector<int32_t> slots;
+  while (const auto slot = engine->AcquireSlot()) slots.push_back(*slot);
+  std::vector<int32_t> reversed(tokens_.rbegin(), tokens_.rend());
+  for (int32_t slot : slots) {
+    Logits ignored;
+    Append(*engine, StepKind::kContextEncoding, slot, reversed, 64, ignored);
+  }
+  for (size_t i : {3u, 0u, 5u}) engine->ReleaseSlot(slots[i]);
+  for (int round = 0; round < 2; ++round) {
+    const int32_t slot = engine->AcquireSlot().value();
+    Logits logits;
+    Append(*engine, StepKind::kContextEncoding, slot, tokens_, 16, logits);
+    ExpectSame(reference, logits);
+  }
+}
+
+TEST_P(OneAnswer, ThreadsDoNotMatter) {
+  const Logits reference = Reference();
+  for (int threads : {1, 2, 3}) {
+    SCOPED_TRACE(threads);
+    const auto engine = Load(threads);
+    Logits logits;
+    Append(*engine, StepKind::kContextEncoding, engine->AcquireSlot().value(), std::span(tokens_).first(64), 64, logits);
+    Append(*engine, StepKind::kTokenGeneration, 0, std::span(tokens_).subspan(64), 1, logits);
+    ExpectSame(reference, logits);
+  }
+}
+
+TEST_P(OneAnswer, InstructionSetsDoNotMatter) {
+  const Logits reference = Reference();
+  for (kernels::Isa isa : kernels::SupportedIsas()) {
+    SCOPED_TRACE(Name(isa));
+    const auto engine = Load(2, std::string(Name(isa)));
+    Logits logits;
+    const int32_t slot = engine->AcquireSlot().value();
+    Append(*engine, StepKind::kContextEncoding, slot, std::span(tokens_).first(70), 16, logits);
+    Append(*engine, StepKind::kTokenGeneration, slot, std::span(tokens_).subspan(70), 1, logits);
+    ExpectSame(reference, logits);
+  }
+}
+
+// The digests were written on one machine and hold on every other. INTAGLIO_UPDATE_DIGESTS=1 rewrites the file, for a change of
+// the numerics that is meant (and then changes every bundle's answers).
+TEST_P(OneAnswer, TheBitsAreThoseOfEveryOtherMachine) {
+  const std::string path = INTAGLIO_SOURCE_DIR "/tests/parity/digests.json";
+  auto digests = nlohmann::json::object();
+  if (std::ifstream in(path); in) in >> digests;
+  std::vector<float> all;
+  for (const auto& [position, values] : Reference()) all.insert(all.end(), values.begin(), values.end());
+  const std::string key = GetParam().fixture + "." + GetParam().dtype, digest = HashHex(std::as_bytes(std::span(all)));
+  if (std::getenv("INTAGLIO_UPDATE_DIGESTS") != nullptr) {
+    digests[key] = digest;
+    std::ofstream(path) << digests.dump(2) << '\n';
+  }
+  ASSERT_TRUE(digests.contains(key)) << "no digest of " << key << " in " << path;
+  EXPECT_EQ(digests[key], digest);
+}
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (const char* fixture : {"llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny", "qwen2-tiny", "qwen3-tiny", "gemma3-text-tiny"}) {
+    for (const char* dtype : {"f32", "bf16"}) cases.push_back({fixture, dtype});
+  }
+  return cases;
+}
+INSTANTIATE_TEST_SUITE_P(Fixtures, OneAnswer, testing::ValuesIn(AllCases()), [](const testing::TestParamInfo<Case>& info) {
+  std::string name = info.param.fixture + "_" + info.param.dtype;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace intaglio::test

@@ -1,0 +1,17 @@
+#include "checkpoint/checkpoint.h"
+
+#include <system_error>
+
+#include "base/fail.h"
+#include "checkpoint/directory_checkpoint.h"
+
+namespace intaglio::checkpoint {
+
+std::unique_ptr<Checkpoint> Checkpoint::Open(const std::filesystem::path& path) {
+  std::error_code ignored;
+  Require(std::filesystem::exists(path, ignored), ErrorCode::kNotFound, path.string(), ": no such file or folder");
+  if (std::filesystem::is_directory(path, ignored)) return OpenDirectory(path);
+  Fail(ErrorCode::kInvalidArgument, path.string(), ": expected a checkpoint folder or a .gguf file");
+}
+
+}  // namespace intaglio::checkpoint

@@ -1,0 +1,13 @@
+// A checkpoint folder as Hugging Face publishes it: config.json, safetensors (one file, or shards with an index), tokenizer files.
+#pragma once
+#include <filesystem>
+#include <memory>
+
+#include "checkpoint/checkpoint.h"
+
+namespace intaglio::checkpoint {
+
+// Throws Error, as Checkpoint::Open.
+[[nodiscard]] std::unique_ptr<Checkpoint> OpenDirectory(const std::filesystem::path& directory);
+
+}  // namespace intaglio::checkpoint

@@ -70,7 +70,7 @@ struct Value {
   Source source = Source::kNode;
   DType dtype = DType::kF32;
   Shape shape;           // a KV cache has an empty shape
-  int32_t index = 0;     // kWeight: into Graph::weights; kKvCache: into Graph::kv_caches; kNode: producing node's position is found by scan
+  int32_t index = 0;     // kWeight: into Graph::weights; kKvCache, and what KvUpdate makes of one: into Graph::kv_caches; else 0
   std::string label;     // for people and probes: "layers.0.attn_in"; may be empty
 };
 

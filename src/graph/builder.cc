@@ -1,0 +1,140 @@
+#include "graph/builder.h"
+
+#include <stdexcept>
+#include <utility>
+
+#include "base/strings.h"
+#include "graph/infer.h"
+
+namespace intaglio::graph {
+namespace {
+
+ValueRef Append(Graph& graph, Value value) {
+  graph.values.push_back(std::move(value));
+  return {&graph, static_cast<ValueId>(graph.values.size() - 1)};
+}
+
+bool IsSameWeight(const Weight& a, const Weight& b) {
+  const bool is_same_constant = a.constant == b.constant || (a.constant != nullptr && b.constant != nullptr && *a.constant == *b.constant);
+  return a.shape == b.shape && a.layout == b.layout && a.sources == b.sources && a.add == b.add && is_same_constant;
+}
+
+}  // namespace
+
+Builder::Builder(Graph& graph) : graph_(&graph) {
+  if (!graph.values.empty()) throw std::logic_error("a Builder starts on an empty graph");
+  Append(graph, {.source = Source::kTokens, .dtype = DType::kI32, .shape = {graph.rows}, .label = "tokens"});
+  Append(graph, {.source = Source::kPositions, .dtype = DType::kI32, .shape = {graph.rows}, .label = "positions"});
+  Append(graph, {.source = Source::kSlots, .dtype = DType::kI32, .shape = {graph.rows}, .label = "slots"});
+  Append(graph, {.source = Source::kOutputRows, .dtype = DType::kI32, .shape = {graph.outputs}, .label = "output_rows"});
+}
+
+Builder Builder::In(std::string_view name) const {
+  Builder inner = *this;
+  inner.scope_ = scope_.empty() ? std::string(name) : StrCat(scope_, '.', name);
+  return inner;
+}
+
+Builder Builder::InLayer(int32_t layer) const {
+  Builder inner = In("layers").In(std::to_string(layer));
+  inner.layer_ = layer;
+  return inner;
+}
+
+ValueRef Builder::Declare(graph::Weight weight) const {
+  for (size_t i = 0; i < graph_->values.size(); ++i) {
+    const Value& value = graph_->values[i];
+    if (value.source != Source::kWeight || graph_->weights[static_cast<size_t>(value.index)].name != weight.name) continue;
+    if (!IsSameWeight(graph_->weights[static_cast<size_t>(value.index)], weight)) {
+      throw std::logic_error(StrCat("weight ", weight.name, " is declared twice, in two ways"));
+    }
+    return {graph_, static_cast<ValueId>(i)};
+  }
+  Value value{.source = Source::kWeight, .shape = weight.shape, .index = static_cast<int32_t>(graph_->weights.size()), .label = weight.name};
+  graph_->weights.push_back(std::move(weight));
+  return Append(*graph_, std::move(value));
+}
+
+ValueRef Builder::Weight(std::string_view name, Shape shape, Shard shard, Layout layout, float add) const {
+  const std::string full_name = In(name).scope();
+  return Declare({.name = full_name,
+                  .shape = shape,
+                  .layout = layout,
+                  .sources = {{.name = full_name, .shape = std::move(shape), .shard = shard}},
+                  .add = add,
+                  .constant = nullptr});
+}
+
+ValueRef Builder::Table(const std::string& name, Shape shape, std::shared_ptr<const std::vector<float>> data) const {
+  if (data == nullptr || static_cast<int64_t>(data->size()) != shape.num_elements()) throw std::logic_error(StrCat("table ", name, " is not ", shape));
+  return Declare({.name = name, .shape = std::move(shape), .layout = Layout::kTable, .sources = {}, .constant = std::move(data)});
+}
+
+ValueRef Builder::Cache(int64_t kv_heads, int64_t head_dim, int64_t window) const {
+  if (layer_ < 0) throw std::logic_error(StrCat("KV cache in ", scope_, ": not within a layer"));
+  graph_->kv_caches.push_back({.layer = layer_, .kv_heads = kv_heads, .head_dim = head_dim, .window = window});
+  return Append(*graph_, {.source = Source::kKvCache,
+                          .shape = {},
+                          .index = static_cast<int32_t>(graph_->kv_caches.size() - 1),
+                          .label = StrCat("layer", layer_, ".kv_cache")});
+}
+
+std::vector<ValueRef> Builder::Emit(Op op, const std::vector<ValueRef>& inputs, Attrs attrs) const {
+  Node node{.op = op, .inputs = {}, .outputs = {}, .attrs = attrs, .scope = scope_};
+  for (const ValueRef& input : inputs) {
+    if (input.graph != graph_) throw std::logic_error(StrCat(Name(op), " in ", scope_, ": operand of another graph"));
+    node.inputs.push_back(input.id);
+  }
+  std::vector<ValueRef> outputs;
+  for (Value& value : InferOutputs(*graph_, node)) {
+    outputs.push_back(Append(*graph_, std::move(value)));
+    node.outputs.push_back(outputs.back().id);
+  }
+  graph_->nodes.push_back(std::move(node));
+  return outputs;
+}
+
+ValueRef Builder::Probe(std::string_view name, ValueRef value) const {
+  const std::string full_name = layer_ < 0 ? std::string(name) : StrCat("layer", layer_, '.', name);
+  if (!graph_->probes.emplace(full_name, value.id).second) throw std::logic_error(StrCat("probe ", full_name, " is recorded twice"));
+  std::string& label = graph_->values[static_cast<size_t>(value.id)].label;
+  if (label.empty()) label = full_name;
+  return value;
+}
+
+ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments) {
+  MatMulAttrs attrs{.segments = segments, .has_bias = operands.bias.id != kNoValue, .has_residual = operands.residual.id != kNoValue};
+  std::vector<ValueRef> inputs{operands.x, operands.weight};
+  if (attrs.has_bias) inputs.push_back(operands.bias);
+  if (attrs.has_residual) inputs.push_back(operands.residual);
+  return b.Emit(Op::kMatMul, inputs, attrs).front();
+}
+
+ValueRef Embedding(const Builder& b, ValueRef table, float scale) { return b.Emit(Op::kEmbedding, {b.tokens(), table}, EmbeddingAttrs{scale}).front(); }
+
+ValueRef RmsNorm(const Builder& b, ValueRef x, ValueRef weight, const NormAttrs& attrs) { return b.Emit(Op::kRmsNorm, {x, weight}, attrs).front(); }
+
+ValueRef Rope(const Builder& b, ValueRef x, ValueRef table, const RopeAttrs& attrs) {
+  return b.Emit(Op::kRope, {x, b.positions(), table}, attrs).front();
+}
+
+ValueRef KvUpdate(const Builder& b, ValueRef cache, ValueRef k, ValueRef v) {
+  return b.Emit(Op::kKvUpdate, {cache, k, v, b.slots(), b.positions()}).front();
+}
+
+ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs) {
+  return b.Emit(Op::kAttention, {q, cache, b.slots(), b.positions()}, attrs).front();
+}
+
+ValueRef Add(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kAdd, {x, y}).front(); }
+ValueRef Mul(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kMul, {x, y}).front(); }
+ValueRef Silu(const Builder& b, ValueRef x) { return b.Emit(Op::kSilu, {x}).front(); }
+ValueRef GeluTanh(const Builder& b, ValueRef x) { return b.Emit(Op::kGeluTanh, {x}).front(); }
+ValueRef GatherRows(const Builder& b, ValueRef x) { return b.Emit(Op::kGatherRows, {x, b.output_rows()}).front(); }
+
+Sampled Sample(const Builder& b, ValueRef logits) {
+  const std::vector<ValueRef> outputs = b.Emit(Op::kSample, {logits});
+  return {.ids = outputs[0], .logprobs = outputs[1]};
+}
+
+}  // namespace intaglio::graph

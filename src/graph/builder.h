@@ -1,0 +1,79 @@
+// Typed construction of graphs. A Builder is a cheap handle: the graph it adds to and the scope it is in, spelled as in the checkpoint.
+// Layers take one by value and hand narrower ones on: RmsNorm(b.In("input_layernorm"), x, norm).
+// A misuse (shapes that do not fit, a weight declared twice in two ways) is a bug of ours: std::logic_error that names op and scope.
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace intaglio::graph {
+
+// A value of the graph under construction.
+struct ValueRef {
+  Graph* graph = nullptr;
+  ValueId id = kNoValue;
+  [[nodiscard]] const Shape& shape() const { return graph->value(id).shape; }
+};
+
+class Builder {
+ public:
+  // `graph` has its phase and sizes, and nothing else yet; it outlives the builder. Declares the step's inputs.
+  explicit Builder(Graph& graph);
+
+  // The scope "<this scope>.<name>".
+  [[nodiscard]] Builder In(std::string_view name) const;
+  // The scope "<this scope>.layers.<layer>"; probes and KV caches within belong to that layer.
+  [[nodiscard]] Builder InLayer(int32_t layer) const;
+  [[nodiscard]] const std::string& scope() const { return scope_; }
+
+  // The step's own data: i32 [rows], output_rows i32 [outputs].
+  [[nodiscard]] ValueRef tokens() const { return {graph_, 0}; }
+  [[nodiscard]] ValueRef positions() const { return {graph_, 1}; }
+  [[nodiscard]] ValueRef slots() const { return {graph_, 2}; }
+  [[nodiscard]] ValueRef output_rows() const { return {graph_, 3}; }
+  [[nodiscard]] int64_t max_context() const { return graph_->max_context; }
+
+  // The checkpoint's tensor "<scope>.<name>", declared here. A second declaration of a name is the same weight (tied).
+  // `add` is added to every element.
+  [[nodiscard]] ValueRef Weight(std::string_view name, Shape shape, Shard shard, Layout layout, float add = 0.0f) const;
+  // A table computed at export, shared by every layer that names it (its name has no scope).
+  [[nodiscard]] ValueRef Table(const std::string& name, Shape shape, std::shared_ptr<const std::vector<float>> data) const;
+  // The KV cache of the layer this builder is in. REQUIRES: within InLayer(), once a layer.
+  [[nodiscard]] ValueRef Cache(int64_t kv_heads, int64_t head_dim, int64_t window) const;
+
+  // Appends a node; the general form of the functions below. Returns its outputs.
+  std::vector<ValueRef> Emit(Op op, const std::vector<ValueRef>& inputs, Attrs attrs = NoAttrs{}) const;
+  // Names a value for parity tests: "attn_in" within layer 3 is "layer3.attn_in". Returns `value`.
+  ValueRef Probe(std::string_view name, ValueRef value) const;
+
+ private:
+  [[nodiscard]] ValueRef Declare(graph::Weight weight) const;
+
+  Graph* graph_;
+  std::string scope_;
+  int32_t layer_ = -1;   // -1: outside of the layers
+};
+
+// x * transpose(weight) + bias; see ops.inc for shapes.
+struct MatMulOperands { ValueRef x, weight, bias{}, residual{}; };
+[[nodiscard]] ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments);
+[[nodiscard]] ValueRef Embedding(const Builder& b, ValueRef table, float scale);
+// Every run of `attrs.width` columns is divided by its root mean square (eps added to the mean), then multiplied by `weight`.
+[[nodiscard]] ValueRef RmsNorm(const Builder& b, ValueRef x, ValueRef weight, const NormAttrs& attrs);
+[[nodiscard]] ValueRef Rope(const Builder& b, ValueRef x, ValueRef table, const RopeAttrs& attrs);
+// The cache with this step's rows in it.
+[[nodiscard]] ValueRef KvUpdate(const Builder& b, ValueRef cache, ValueRef k, ValueRef v);
+// softmax(q k^T * scale) v over the row's slot: positions up to the row's own, and at most `window` of them if that is not 0.
+[[nodiscard]] ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs);
+[[nodiscard]] ValueRef Add(const Builder& b, ValueRef x, ValueRef y);
+[[nodiscard]] ValueRef Mul(const Builder& b, ValueRef x, ValueRef y);
+[[nodiscard]] ValueRef Silu(const Builder& b, ValueRef x);
+[[nodiscard]] ValueRef GeluTanh(const Builder& b, ValueRef x);
+[[nodiscard]] ValueRef GatherRows(const Builder& b, ValueRef x);
+struct Sampled { ValueRef ids, logprobs; };
+[[nodiscard]] Sampled Sample(const Builder& b, ValueRef logits);
+
+}  // namespace intaglio::graph

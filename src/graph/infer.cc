@@ -1,0 +1,238 @@
+#include "graph/infer.h"
+
+#include <stdexcept>
+
+#include "base/strings.h"
+
+namespace intaglio::graph {
+namespace {
+
+struct Arity { size_t least, most; };
+
+constexpr std::array kArities{
+#define INTAGLIO_OP(name, text, least, most) Arity{least, most},
+#include "graph/ops.inc"
+#undef INTAGLIO_OP
+};
+
+// One node with its operands, and the checks that all rules are made of. Each names the operand by the word that ops.inc uses.
+class Rule {
+ public:
+  Rule(const Graph& graph, const Node& node) : graph_(graph), node_(node) {}
+
+  template <typename... Parts>
+  void Check(bool is_ok, const Parts&... message) const {
+    if (!is_ok) throw std::logic_error(StrCat(Name(node_.op), " in ", node_.scope.empty() ? "the graph" : node_.scope, ": ", message...));
+  }
+  [[nodiscard]] const Value& input(size_t i) const { return graph_.value(node_.inputs[i]); }
+  [[nodiscard]] const Graph& graph() const { return graph_; }
+
+  template <typename T>
+  [[nodiscard]] const T& attrs() const {
+    Check(std::holds_alternative<T>(node_.attrs), "has attributes of another op");
+    return std::get<T>(node_.attrs);
+  }
+  // An activation: f32 [rows, cols].
+  [[nodiscard]] const Shape& Matrix(size_t i, std::string_view what) const {
+    Check(input(i).dtype == DType::kF32, what, " is ", Name(input(i).dtype), ", expected f32");
+    Check(input(i).shape.size() == 2, what, " has shape ", input(i).shape, ", expected two dimensions");
+    return input(i).shape;
+  }
+  void Step(size_t i, Source source, std::string_view what) const { Check(input(i).source == source, "operand ", i, " is not the step's ", what); }
+  const Weight& WeightOf(size_t i, Layout layout, std::string_view what) const {
+    Check(input(i).source == Source::kWeight, what, " is not a weight");
+    const Weight& weight = graph_.weights[static_cast<size_t>(input(i).index)];
+    Check(weight.layout == layout, what, " ", weight.name, " has another layout than this op reads");
+    return weight;
+  }
+  void ExpectShape(size_t i, const Shape& expected, std::string_view what) const {
+    Check(input(i).shape == expected, what, " has shape ", input(i).shape, ", expected ", expected);
+  }
+  const KvCache& Cache(size_t i) const {
+    Check(IsKvCache(input(i)), "operand ", i, " is not a KV cache");
+    return graph_.kv_caches[static_cast<size_t>(input(i).index)];
+  }
+  // What a value is when an op reads it by rows of the phase.
+  void ExpectRows(const Shape& shape, std::string_view what) const {
+    Check(shape[0] == graph_.rows, what, " has ", shape[0], " rows, the phase has ", graph_.rows);
+  }
+
+ private:
+  const Graph& graph_;
+  const Node& node_;
+};
+
+std::vector<Value> Like(Shape shape, DType dtype = DType::kF32) { return {Value{.dtype = dtype, .shape = std::move(shape), .label = {}}}; }
+
+std::vector<Value> InferEmbedding(const Rule& rule) {
+  (void)rule.attrs<EmbeddingAttrs>();
+  rule.Step(0, Source::kTokens, "tokens");
+  const Weight& table = rule.WeightOf(1, Layout::kMatmul, "table");
+  rule.Check(table.shape.size() == 2, "table has shape ", table.shape, ", expected two dimensions");
+  return Like({rule.graph().rows, table.shape[1]});
+}
+
+void CheckSegments(const Rule& rule, const Segments& segments, int64_t k) {
+  rule.Check(segments.front() == 0, "segments start at ", segments.front(), ", expected 0");
+  rule.Check(segments.back() == k, "segments end at ", segments.back(), ", expected K = ", k);
+  for (size_t i = 1; i < segments.size(); ++i) {
+    rule.Check(segments[i - 1] <= segments[i], "segment ", i - 1, " runs from ", segments[i - 1], " back to ", segments[i]);
+  }
+}
+
+std::vector<Value> InferMatMul(const Rule& rule, size_t num_inputs) {
+  const auto& attrs = rule.attrs<MatMulAttrs>();
+  const size_t expected = 2 + (attrs.has_bias ? 1 : 0) + (attrs.has_residual ? 1 : 0);
+  rule.Check(num_inputs == expected, "has ", num_inputs, " operands, its attributes say ", expected);
+  const Shape& x = rule.Matrix(0, "x");
+  const Weight& weight = rule.WeightOf(1, Layout::kMatmul, "weight");
+  rule.Check(weight.shape.size() == 2 && weight.shape[1] == x[1], "weight has shape ", weight.shape, ", x has shape ", x);
+  CheckSegments(rule, attrs.segments, x[1]);
+  const Shape out{x[0], weight.shape[0]};
+  if (attrs.has_bias) {
+    (void)rule.WeightOf(2, Layout::kVector, "bias");
+    rule.ExpectShape(2, {out[1]}, "bias");
+  }
+  if (attrs.has_residual) {
+    (void)rule.Matrix(num_inputs - 1, "residual");
+    rule.ExpectShape(num_inputs - 1, out, "residual");
+  }
+  return Like(out);
+}
+
+std::vector<Value> InferRmsNorm(const Rule& rule) {
+  const auto& attrs = rule.attrs<NormAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
+  rule.Check(attrs.width > 0 && x[1] % attrs.width == 0, "width ", attrs.width, " does not divide the ", x[1], " columns of x");
+  (void)rule.WeightOf(1, Layout::kVector, "weight");
+  rule.ExpectShape(1, {attrs.width}, "weight");
+  return Like(x);
+}
+
+// Rope and NormRope.
+std::vector<Value> InferRope(const Rule& rule, Op op) {
+  const auto& attrs = rule.attrs<RopeAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.ExpectRows(x, "x");
+  rule.Step(1, Source::kPositions, "positions");
+  rule.Check(attrs.head_dim > 0 && x[1] % attrs.head_dim == 0, "head_dim ", attrs.head_dim, " does not divide the ", x[1], " columns of x");
+  rule.Check(attrs.rotary_dim > 0 && attrs.rotary_dim % 2 == 0 && attrs.rotary_dim <= attrs.head_dim, "rotary_dim ", attrs.rotary_dim,
+             " is not an even number up to head_dim ", attrs.head_dim);
+  (void)rule.WeightOf(2, Layout::kTable, "table");
+  rule.ExpectShape(2, {rule.graph().max_context, attrs.rotary_dim}, "table");
+  if (op == Op::kNormRope) {
+    rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
+    (void)rule.WeightOf(3, Layout::kVector, "norm weight");
+    rule.ExpectShape(3, {attrs.head_dim}, "norm weight");
+  }
+  return Like(x);
+}
+
+std::vector<Value> InferSlice(const Rule& rule) {
+  const auto& attrs = rule.attrs<SliceAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.Check(attrs.begin >= 0 && attrs.size > 0 && attrs.begin <= x[1] && attrs.size <= x[1] - attrs.begin, "columns [", attrs.begin, ", ",
+             attrs.begin + attrs.size, ") are not within the ", x[1], " columns of x");
+  return Like({x[0], attrs.size});
+}
+
+std::vector<Value> InferKvUpdate(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  const KvCache& cache = rule.Cache(0);
+  const Shape expected{rule.graph().rows, cache.kv_heads * cache.head_dim};
+  (void)rule.Matrix(1, "k"), (void)rule.Matrix(2, "v");
+  rule.ExpectShape(1, expected, "k");
+  rule.ExpectShape(2, expected, "v");
+  rule.Step(3, Source::kSlots, "slots");
+  rule.Step(4, Source::kPositions, "positions");
+  return {Value{.shape = {}, .index = rule.input(0).index, .label = {}}};
+}
+
+std::vector<Value> InferAttention(const Rule& rule) {
+  const auto& attrs = rule.attrs<AttentionAttrs>();
+  const KvCache& cache = rule.Cache(1);
+  rule.Check(rule.input(1).source == Source::kNode, "reads the KV cache before this step's keys are in it");
+  rule.Check(attrs.kv_heads == cache.kv_heads && attrs.head_dim == cache.head_dim && attrs.window == cache.window, "kv_heads, head_dim, window are ",
+             attrs.kv_heads, ", ", attrs.head_dim, ", ", attrs.window, ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ", cache.window);
+  rule.Check(attrs.heads > 0 && attrs.heads % attrs.kv_heads == 0, attrs.heads, " query heads cannot share ", attrs.kv_heads, " KV heads");
+  rule.Check(attrs.scale > 0, "scale is ", attrs.scale, ", expected a positive number");
+  const Shape& q = rule.Matrix(0, "q");
+  rule.ExpectShape(0, {rule.graph().rows, attrs.heads * attrs.head_dim}, "q");
+  rule.Step(2, Source::kSlots, "slots");
+  rule.Step(3, Source::kPositions, "positions");
+  return Like(q);
+}
+
+std::vector<Value> InferPair(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  const Shape& x = rule.Matrix(0, "left operand");
+  (void)rule.Matrix(1, "right operand");
+  rule.ExpectShape(1, x, "right operand");
+  return Like(x);
+}
+
+std::vector<Value> InferActivation(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  return Like(rule.Matrix(0, "x"));
+}
+
+std::vector<Value> InferGated(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.Check(x[1] % 2 == 0, "x has ", x[1], " columns, expected gate and up of one width");
+  return Like({x[0], x[1] / 2});
+}
+
+std::vector<Value> InferGatherRows(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.ExpectRows(x, "x");
+  rule.Step(1, Source::kOutputRows, "output rows");
+  return Like({rule.graph().outputs, x[1]});
+}
+
+std::vector<Value> InferSample(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  const Shape& logits = rule.Matrix(0, "logits");
+  rule.Check(logits[0] == rule.graph().outputs, "logits have ", logits[0], " rows, the phase has ", rule.graph().outputs, " output rows");
+  std::vector<Value> outputs = Like({logits[0], 1}, DType::kI32);
+  outputs.push_back(Like({logits[0], kLogprobCols}).front());
+  return outputs;
+}
+
+}  // namespace
+
+bool IsKvCache(const Value& value) {
+  return value.source == Source::kKvCache || (value.source == Source::kNode && value.shape.empty());
+}
+
+std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
+  const Rule rule(graph, node);
+  const auto op = static_cast<size_t>(node.op);
+  if (op >= kArities.size()) throw std::logic_error(StrCat("unknown op ", op));
+  const auto [least, most] = kArities[op];
+  rule.Check(node.inputs.size() >= least && node.inputs.size() <= most, "has ", node.inputs.size(), " operands, expected ", least,
+             least == most ? "" : StrCat(" to ", most));
+  switch (node.op) {
+    case Op::kEmbedding: return InferEmbedding(rule);
+    case Op::kMatMul: return InferMatMul(rule, node.inputs.size());
+    case Op::kRmsNorm: return InferRmsNorm(rule);
+    case Op::kRope:
+    case Op::kNormRope: return InferRope(rule, node.op);
+    case Op::kSlice: return InferSlice(rule);
+    case Op::kKvUpdate: return InferKvUpdate(rule);
+    case Op::kAttention: return InferAttention(rule);
+    case Op::kAdd:
+    case Op::kMul: return InferPair(rule);
+    case Op::kSilu:
+    case Op::kGeluTanh: return InferActivation(rule);
+    case Op::kGatedSilu:
+    case Op::kGatedGeluTanh: return InferGated(rule);
+    case Op::kGatherRows: return InferGatherRows(rule);
+    case Op::kSample: return InferSample(rule);
+  }
+  return {};
+}
+
+}  // namespace intaglio::graph

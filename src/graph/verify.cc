@@ -1,0 +1,184 @@
+#include "graph/verify.h"
+
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#include "base/strings.h"
+#include "graph/infer.h"
+
+namespace intaglio::graph {
+namespace {
+
+template <typename... Parts>
+void Check(bool is_ok, const Parts&... message) {
+  if (!is_ok) throw std::logic_error(StrCat(message...));
+}
+
+bool IsInRange(int64_t index, size_t size) { return index >= 0 && index < static_cast<int64_t>(size); }
+
+bool IsPositive(const Shape& shape) {
+  for (int64_t size : shape) {
+    if (size <= 0) return false;
+  }
+  return !shape.empty();
+}
+
+void CheckSizes(const Graph& graph) {
+  Check(graph.rows >= 1 && graph.outputs >= 1 && graph.outputs <= graph.rows, graph.rows, " rows and ", graph.outputs, " output rows");
+  Check(graph.max_context >= 1, "max_context is ", graph.max_context);
+  Check(graph.phase != Phase::kSpeculation || graph.outputs == graph.rows, "speculation verifies every row, but only ", graph.outputs, " of ",
+        graph.rows, " are output rows");
+}
+
+void CheckWeight(const Weight& weight) {
+  Check(!weight.name.empty(), "a weight has no name");
+  Check(IsPositive(weight.shape), "weight ", weight.name, " has shape ", weight.shape);
+  Check(weight.layout != Layout::kMatmul || weight.shape.size() == 2, "matmul weight ", weight.name, " has shape ", weight.shape);
+  Check(weight.layout != Layout::kVector || weight.shape.size() == 1, "vector weight ", weight.name, " has shape ", weight.shape);
+  if (weight.constant != nullptr) {
+    Check(weight.sources.empty(), "constant ", weight.name, " also has sources");
+    Check(static_cast<int64_t>(weight.constant->size()) == weight.shape.num_elements(), "constant ", weight.name, " has ", weight.constant->size(),
+          " elements, its shape is ", weight.shape);
+    return;
+  }
+  Check(!weight.sources.empty(), "weight ", weight.name, " has neither sources nor a constant");
+  int64_t rows = 0;
+  for (const WeightSource& source : weight.sources) {
+    Check(source.shape.size() == weight.shape.size() && IsPositive(source.shape), "source ", source.name, " of ", weight.name, " has shape ", source.shape);
+    for (size_t i = 1; i < source.shape.size(); ++i) {
+      Check(source.shape[i] == weight.shape[i], "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ", weight.shape);
+    }
+    rows += source.shape[0];
+  }
+  Check(rows == weight.shape[0], "the sources of weight ", weight.name, " have ", rows, " rows, its shape is ", weight.shape);
+}
+
+void CheckDeclarations(const Graph& graph) {
+  std::set<std::string> names;
+  for (const Weight& weight : graph.weights) {
+    CheckWeight(weight);
+    Check(names.insert(weight.name).second, "weight ", weight.name, " is there twice");
+  }
+  std::set<int32_t> layers;
+  for (const KvCache& cache : graph.kv_caches) {
+    Check(cache.kv_heads > 0 && cache.head_dim > 0 && cache.window >= 0, "KV cache of layer ", cache.layer, ": kv_heads ", cache.kv_heads, ", head_dim ",
+          cache.head_dim, ", window ", cache.window);
+    Check(cache.layer >= 0 && layers.insert(cache.layer).second, "layer ", cache.layer, " has two KV caches");
+  }
+}
+
+// A value that no node makes.
+void CheckOutsideValue(const Graph& graph, ValueId id) {
+  const Value& value = graph.value(id);
+  switch (value.source) {
+    case Source::kWeight:
+      Check(IsInRange(value.index, graph.weights.size()), "value %", id, " is weight ", value.index, " of ", graph.weights.size());
+      Check(value.dtype == DType::kF32, "weight value %", id, " is ", Name(value.dtype), ", expected f32");
+      Check(value.shape == graph.weights[static_cast<size_t>(value.index)].shape, "value %", id, " has shape ", value.shape, ", its weight ",
+            graph.weights[static_cast<size_t>(value.index)].shape);
+      return;
+    case Source::kKvCache:
+      Check(IsInRange(value.index, graph.kv_caches.size()), "value %", id, " is KV cache ", value.index, " of ", graph.kv_caches.size());
+      Check(value.shape.empty(), "KV cache %", id, " has a shape");
+      return;
+    case Source::kTokens:
+    case Source::kPositions:
+    case Source::kSlots:
+    case Source::kOutputRows: {
+      const Shape expected{value.source == Source::kOutputRows ? graph.outputs : graph.rows};
+      Check(value.dtype == DType::kI32 && value.shape == expected, "step input %", id, " is ", Name(value.dtype), " ", value.shape, ", expected i32 ", expected);
+      return;
+    }
+    case Source::kNode: return;
+  }
+  Check(false, "value %", id, " has unknown source ", static_cast<int>(value.source));
+}
+
+void CheckValues(const Graph& graph) {
+  std::set<std::string> labels;
+  std::set<std::pair<Source, int32_t>> declared;
+  for (size_t i = 0; i < graph.values.size(); ++i) {
+    const Value& value = graph.values[i];
+    CheckOutsideValue(graph, static_cast<ValueId>(i));
+    Check(value.label.empty() || labels.insert(value.label).second, "label ", value.label, " is given to two values");
+    if (value.source == Source::kNode) continue;
+    const bool is_indexed = value.source == Source::kWeight || value.source == Source::kKvCache;
+    Check(declared.emplace(value.source, is_indexed ? value.index : 0).second, "value %", i, " (", value.label, ") is declared twice");
+  }
+}
+
+// Walks the nodes in execution order with what is known at each point.
+class Walk {
+ public:
+  explicit Walk(const Graph& graph) : graph_(graph), is_made_(graph.values.size()), is_stale_(graph.values.size()) {
+    for (size_t i = 0; i < graph.values.size(); ++i) is_made_[i] = graph.values[i].source != Source::kNode;
+  }
+
+  void Visit(const Node& node) {
+    for (ValueId id : node.inputs) CheckUse(id);
+    const std::vector<Value> expected = InferOutputs(graph_, node);
+    Check(node.outputs.size() == expected.size(), Name(node.op), " has ", node.outputs.size(), " outputs, expected ", expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) CheckMade(node.outputs[i], expected[i]);
+    if (node.op == Op::kKvUpdate) is_stale_[static_cast<size_t>(node.inputs[0])] = true;
+  }
+
+  void Finish() const {
+    for (size_t i = 0; i < is_made_.size(); ++i) Check(is_made_[i], "no node makes value %", i, " ", graph_.values[i].label);
+  }
+
+ private:
+  void CheckUse(ValueId id) const {
+    Check(IsInRange(id, is_made_.size()), "reads value %", id, " of ", is_made_.size());
+    Check(is_made_[static_cast<size_t>(id)], "reads value %", id, " before it is made");
+    Check(!is_stale_[static_cast<size_t>(id)], "reads KV cache %", id, " after it was updated");
+  }
+  void CheckMade(ValueId id, const Value& expected) {
+    Check(IsInRange(id, is_made_.size()), "makes value %", id, " of ", is_made_.size());
+    const Value& value = graph_.value(id);
+    Check(value.source == Source::kNode, "makes value %", id, ", which comes from outside");
+    Check(!is_made_[static_cast<size_t>(id)], "makes value %", id, ", which is made already");
+    Check(value.dtype == expected.dtype && value.shape == expected.shape, "makes value %", id, " as ", Name(expected.dtype), " ", expected.shape,
+          ", declared ", Name(value.dtype), " ", value.shape);
+    Check(!IsKvCache(value) || value.index == expected.index, "makes value %", id, " from KV cache ", expected.index, ", declared ", value.index);
+    is_made_[static_cast<size_t>(id)] = true;
+  }
+
+  const Graph& graph_;
+  std::vector<bool> is_made_, is_stale_;
+};
+
+void CheckResult(const Graph& graph, ValueId id, std::string_view name, DType dtype, int64_t cols) {
+  Check(IsInRange(id, graph.values.size()), name, " are missing");
+  const Value& value = graph.value(id);
+  const bool is_ok = value.source == Source::kNode && value.dtype == dtype && value.shape.size() == 2 && value.shape[0] == graph.outputs &&
+                     (cols == 0 || value.shape[1] == cols);
+  Check(is_ok, name, " are ", Name(value.dtype), " ", value.shape, ", expected ", Name(dtype), " [", graph.outputs, ", ",
+        cols == 0 ? "vocabulary" : std::to_string(cols), "] made by a node");
+}
+
+}  // namespace
+
+void Verify(const Graph& graph, std::string_view stage) {
+  std::string where;
+  try {
+    CheckSizes(graph);
+    CheckDeclarations(graph);
+    CheckValues(graph);
+    Walk walk(graph);
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      where = StrCat("node ", i, " (", graph.nodes[i].scope, "): ");
+      walk.Visit(graph.nodes[i]);
+    }
+    where.clear();
+    walk.Finish();
+    CheckResult(graph, graph.logits, "logits", DType::kF32, 0);
+    CheckResult(graph, graph.ids, "ids", DType::kI32, 1);
+    CheckResult(graph, graph.logprobs, "logprobs", DType::kF32, kLogprobCols);
+    for (const auto& [name, id] : graph.probes) Check(IsInRange(id, graph.values.size()), "probe ", name, " is value %", id, " of ", graph.values.size());
+  } catch (const std::logic_error& fault) {
+    throw std::logic_error(StrCat("after ", stage, ": ", where, fault.what()));
+  }
+}
+
+}  // namespace intaglio::graph

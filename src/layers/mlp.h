@@ -1,0 +1,18 @@
+// The gated feed-forward block.
+#pragma once
+#include "layers/linear.h"
+
+namespace intaglio::layers {
+
+enum class Activation : uint8_t { kSilu, kGeluTanh };
+
+struct MlpConfig {
+  int64_t intermediate_size = 0;
+  Activation activation = Activation::kSilu;
+  Bias bias = Bias::kNone;   // of all three projections
+};
+
+// down_proj(activation(gate_proj(x)) * up_proj(x)). Probes: mlp_in, mlp_out.
+[[nodiscard]] graph::ValueRef GatedMlp(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config);
+
+}  // namespace intaglio::layers

@@ -1,0 +1,15 @@
+#include "layers/norm.h"
+
+namespace intaglio::layers {
+
+using graph::Builder;
+using graph::ValueRef;
+
+ValueRef RmsNorm(const Builder& b, ValueRef x, const NormConfig& config) { return HeadRmsNorm(b, x, x.shape()[1], config); }
+
+ValueRef HeadRmsNorm(const Builder& b, ValueRef x, int64_t head_dim, const NormConfig& config) {
+  const ValueRef weight = b.Weight("weight", {head_dim}, graph::Shard::kReplicated, graph::Layout::kVector, config.add);
+  return graph::RmsNorm(b, x, weight, {.eps = config.eps, .width = head_dim});
+}
+
+}  // namespace intaglio::layers

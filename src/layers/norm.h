@@ -1,0 +1,17 @@
+// Root-mean-square normalisation.
+#pragma once
+#include "graph/builder.h"
+
+namespace intaglio::layers {
+
+struct NormConfig {
+  float eps = 0;
+  float add = 0;   // to every weight: Gemma stores its norm weights minus one
+};
+
+// x / rms(x) * "<scope>.weight", over whole rows.
+[[nodiscard]] graph::ValueRef RmsNorm(const graph::Builder& b, graph::ValueRef x, const NormConfig& config);
+// The same over each head's `head_dim` columns, with one weight for all heads.
+[[nodiscard]] graph::ValueRef HeadRmsNorm(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const NormConfig& config);
+
+}  // namespace intaglio::layers

@@ -1,0 +1,42 @@
+// What a family of models is: how its config.json reads, and what one decoder layer computes. Everything else is decoder.cc.
+// A file in this folder that defines `extern const Architecture kName{…}` is registered by cmake/models.cmake.
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/hf_config.h"
+#include "graph/builder.h"
+#include "layers/attention.h"
+#include "layers/mlp.h"
+#include "layers/norm.h"
+
+namespace intaglio::models {
+
+struct LayerConfig {
+  layers::AttentionConfig attention;
+  layers::MlpConfig mlp;
+  layers::NormConfig norm;
+};
+
+struct DecoderConfig {
+  std::string model_type;
+  int64_t vocab_size = 0, hidden_size = 0, max_position = 0;
+  bool ties_embeddings = false;     // the head is the embedding's table
+  float embedding_scale = 1.0f;
+  layers::NormConfig norm;          // the final one
+  std::vector<LayerConfig> layers;
+};
+
+struct Architecture {
+  std::vector<std::string_view> hf_names;   // of config.json's "architectures"
+  DecoderConfig (*parse_config)(const checkpoint::HfConfig& config);
+  // Residual stream in, residual stream out, in the scope "model.layers.<i>".
+  graph::ValueRef (*layer)(const graph::Builder& b, const LayerConfig& config, graph::ValueRef x);
+};
+
+// All of them, in no particular order.
+[[nodiscard]] std::span<const Architecture* const> Architectures();
+
+}  // namespace intaglio::models

@@ -1,0 +1,136 @@
+#include "models/config_fields.h"
+
+#include <cmath>
+
+#include "base/fail.h"
+
+namespace intaglio::models {
+
+using checkpoint::HfConfig;
+using checkpoint::RopeConfig;
+
+namespace {
+
+constexpr int64_t kMaxSize = int64_t{1} << 24;   // the product of three sizes, in bytes, fits in an int64 with room
+constexpr int64_t kMaxLayers = 4096, kMaxHeads = 4096, kMaxHeadDim = 4096;
+
+int64_t BoundedSize(const HfConfig& config, std::string_view key, int64_t size, int64_t most) {
+  Require(size >= 1 && size <= most, ErrorCode::kDataLoss, config.where(), ": ", key, " is ", size, ", expected 1 to ", most);
+  return size;
+}
+
+float PositiveFloat(const HfConfig& config, std::string_view key, double value) {
+  const auto rounded = static_cast<float>(value);
+  Require(std::isfinite(rounded) && rounded > 0, ErrorCode::kDataLoss, config.where(), ": ", key, " is ", value, ", expected a positive number that fits in f32");
+  return rounded;
+}
+
+layers::Activation ParseActivation(const HfConfig& config, const FamilyDefaults& defaults) {
+  const std::string name = config.String(defaults.activation_key, defaults.activation);
+  if (name == "silu" || name == "swish") return layers::Activation::kSilu;
+  if (name == "gelu_pytorch_tanh") return layers::Activation::kGeluTanh;
+  Fail(ErrorCode::kUnsupported, config.where(), ": ", defaults.activation_key, " is \"", name, "\"; supported: silu, gelu_pytorch_tanh");
+}
+
+layers::AttentionConfig ParseAttention(const HfConfig& config, const FamilyDefaults& defaults, int64_t hidden_size) {
+  layers::AttentionConfig attention;
+  attention.heads = BoundedSize(config, "num_attention_heads", config.Int("num_attention_heads"), kMaxHeads);
+  attention.kv_heads = BoundedSize(config, "num_key_value_heads",
+                                   config.Int("num_key_value_heads", defaults.kv_heads == 0 ? attention.heads : defaults.kv_heads), kMaxHeads);
+  Require(attention.heads % attention.kv_heads == 0, ErrorCode::kDataLoss, config.where(), ": num_attention_heads ", attention.heads,
+          " is not a multiple of num_key_value_heads ", attention.kv_heads);
+  const bool has_head_dim = config.has("head_dim") || defaults.head_dim != 0;
+  Require(has_head_dim || hidden_size % attention.heads == 0, ErrorCode::kDataLoss, config.where(), ": hidden_size ", hidden_size,
+          " is not a multiple of num_attention_heads ", attention.heads, ", and there is no head_dim");
+  attention.head_dim = BoundedSize(config, "head_dim", config.Int("head_dim", defaults.head_dim != 0 ? defaults.head_dim : hidden_size / attention.heads), kMaxHeadDim);
+  Require(attention.head_dim % 2 == 0, ErrorCode::kDataLoss, config.where(), ": head_dim is ", attention.head_dim,
+          ", but the rotary embedding needs an even number");
+  attention.scale = static_cast<float>(std::pow(static_cast<double>(attention.head_dim), -0.5));
+  return attention;
+}
+
+}  // namespace
+
+int64_t Size(const HfConfig& config, std::string_view key, std::optional<int64_t> otherwise) {
+  return BoundedSize(config, key, otherwise ? config.Int(key, *otherwise) : config.Int(key), kMaxSize);
+}
+
+const std::vector<std::string>& SupportedRopeTypes() {
+  static const std::vector<std::string> types{"default", "linear", "llama3"};
+  return types;
+}
+
+std::shared_ptr<const layers::RopeTable> MakeRopeTable(const HfConfig& config, const RopeConfig& rope, int64_t head_dim) {
+  Require(rope.partial_rotary_factor == 1.0, ErrorCode::kUnsupported, config.where(), ": partial_rotary_factor is ", rope.partial_rotary_factor,
+          "; this architecture rotates whole heads (1.0)");
+  layers::RopeSpec spec{.rotary_dim = head_dim, .theta = PositiveFloat(config, "rope_theta", rope.theta)};
+  if (rope.type == "default") return std::make_shared<const layers::RopeTable>(spec);
+  spec.factor = PositiveFloat(config, "the rotary scaling's factor", rope.factor);
+  if (rope.type == "linear") {
+    spec.scaling = layers::RopeScaling::kLinear;
+    return std::make_shared<const layers::RopeTable>(spec);
+  }
+  Require(rope.type == "llama3", ErrorCode::kUnsupported, config.where(), ": rope_type is \"", rope.type, "\"; supported: ", Join(SupportedRopeTypes()));
+  spec.scaling = layers::RopeScaling::kLlama3;
+  spec.low_freq_factor = PositiveFloat(config, "low_freq_factor", rope.low_freq_factor);
+  spec.high_freq_factor = PositiveFloat(config, "high_freq_factor", rope.high_freq_factor);
+  Require(spec.high_freq_factor > spec.low_freq_factor, ErrorCode::kDataLoss, config.where(), ": high_freq_factor ", rope.high_freq_factor,
+          " is not above low_freq_factor ", rope.low_freq_factor);
+  spec.original_max_position = BoundedSize(config, "original_max_position_embeddings", rope.original_max_position_embeddings, kMaxSize);
+  return std::make_shared<const layers::RopeTable>(spec);
+}
+
+DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& defaults) {
+  DecoderConfig decoder;
+  decoder.model_type = config.String("model_type");
+  decoder.vocab_size = Size(config, "vocab_size");
+  decoder.hidden_size = Size(config, "hidden_size");
+  decoder.max_position = Size(config, "max_position_embeddings");
+  decoder.ties_embeddings = config.Bool("tie_word_embeddings", defaults.ties_embeddings);
+  decoder.norm = {.eps = PositiveFloat(config, "rms_norm_eps", config.Float("rms_norm_eps", 1e-6))};
+  LayerConfig layer{.attention = ParseAttention(config, defaults, decoder.hidden_size), .mlp = {}, .norm = decoder.norm};
+  RopeConfig rope = config.Rope(SupportedRopeTypes(), defaults.rope_layer_type);
+  if (!config.has("rope_theta") && !config.has("rope_parameters")) rope.theta = defaults.rope_theta;
+  layer.attention.rope = MakeRopeTable(config, rope, layer.attention.head_dim);
+  layer.mlp = {.intermediate_size = Size(config, "intermediate_size"), .activation = ParseActivation(config, defaults)};
+  decoder.layers.assign(static_cast<size_t>(BoundedSize(config, "num_hidden_layers", config.Int("num_hidden_layers"), kMaxLayers)), layer);
+  return decoder;
+}
+
+std::optional<std::vector<bool>> SlidingLayers(const HfConfig& config, size_t num_layers) {
+  if (!config.has("layer_types")) return std::nullopt;
+  const std::vector<std::string> types = config.Strings("layer_types");
+  Require(types.size() == num_layers, ErrorCode::kDataLoss, config.where(), ": layer_types has ", types.size(), " entries for ", num_layers, " layers");
+  std::vector<bool> is_sliding;
+  for (const std::string& type : types) {
+    Require(type == "full_attention" || type == "sliding_attention", ErrorCode::kUnsupported, config.where(), ": layer_types has \"", type,
+            "\"; supported: full_attention, sliding_attention");
+    is_sliding.push_back(type == "sliding_attention");
+  }
+  return is_sliding;
+}
+
+void SetWindows(const HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder) {
+  for (size_t i = 0; i < decoder.layers.size(); ++i) {
+    if (is_sliding[i]) decoder.layers[i].attention.window = Size(config, "sliding_window");
+  }
+}
+
+void SetQwenWindows(const HfConfig& config, DecoderConfig& decoder) {
+  const bool is_used = config.Bool("use_sliding_window", false);
+  std::optional<std::vector<bool>> is_sliding = SlidingLayers(config, decoder.layers.size());
+  if (!is_sliding) {
+    // Read as a number because 0, "every layer slides", is allowed here; an absent window means that none slides.
+    const double first_sliding = config.Float("max_window_layers", 28);
+    is_sliding.emplace();
+    for (size_t i = 0; i < decoder.layers.size(); ++i) {
+      is_sliding->push_back(is_used && config.has("sliding_window") && static_cast<double>(i) >= first_sliding);
+    }
+  }
+  for (bool slides : *is_sliding) {
+    Require(!slides || is_used, ErrorCode::kDataLoss, config.where(), ": layer_types has sliding_attention, but use_sliding_window is not true");
+  }
+  SetWindows(config, *is_sliding, decoder);
+}
+
+}  // namespace intaglio::models

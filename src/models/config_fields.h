@@ -1,0 +1,46 @@
+// The fields of config.json that decoder families share. Every value is checked here; what no family here can do is an Error that names
+// the field, what was found and what is supported.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/architecture.h"
+
+namespace intaglio::models {
+
+// What Transformers' configuration class of a family takes for a field that config.json leaves out.
+struct FamilyDefaults {
+  int64_t head_dim = 0;                    // 0: hidden_size / num_attention_heads
+  int64_t kv_heads = 0;                    // 0: num_attention_heads
+  bool ties_embeddings = false;
+  std::string_view activation_key = "hidden_act", activation = "silu";
+  double rope_theta = 10000.0;
+  std::string_view rope_layer_type{};      // of rope_parameters, where that is keyed by layer type
+};
+
+// A Llama-like decoder: no biases, no q/k norm, full attention, one rotary base. Families then set what differs.
+[[nodiscard]] DecoderConfig ParseDecoder(const checkpoint::HfConfig& config, const FamilyDefaults& defaults);
+
+// One family-specific change to every layer.
+template <typename Change>
+void ForEachLayer(DecoderConfig& decoder, Change change) {
+  for (LayerConfig& layer : decoder.layers) change(layer);
+}
+
+// A size: positive, and small enough that no product of sizes overflows.
+[[nodiscard]] int64_t Size(const checkpoint::HfConfig& config, std::string_view key, std::optional<int64_t> otherwise = std::nullopt);
+
+// The table for rotary settings read by HfConfig::Rope (default, linear and llama3).
+[[nodiscard]] std::shared_ptr<const layers::RopeTable> MakeRopeTable(const checkpoint::HfConfig& config, const checkpoint::RopeConfig& rope, int64_t head_dim);
+[[nodiscard]] const std::vector<std::string>& SupportedRopeTypes();
+
+// `layer_types`: true for each "sliding_attention", false for "full_attention"; nullopt if config.json has none.
+[[nodiscard]] std::optional<std::vector<bool>> SlidingLayers(const checkpoint::HfConfig& config, size_t num_layers);
+// Gives the sliding layers their window, from `sliding_window`.
+void SetWindows(const checkpoint::HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder);
+// The Qwen families: `layer_types`, else the layers from `max_window_layers` on slide if `use_sliding_window`.
+void SetQwenWindows(const checkpoint::HfConfig& config, DecoderConfig& decoder);
+
+}  // namespace intaglio::models

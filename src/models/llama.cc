@@ -1,0 +1,25 @@
+// Llama 2, 3, 3.1, 3.2 and models of the same shape. From transformers/models/llama/modeling_llama.py
+#include "models/config_fields.h"
+#include "models/pre_norm_layer.h"
+
+namespace intaglio::models {
+
+using namespace layers;
+namespace {
+
+DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
+  DecoderConfig decoder = ParseDecoder(config, {});
+  const Bias attention_bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias mlp_bias = config.Bool("mlp_bias", false) ? Bias::kAdded : Bias::kNone;
+  ForEachLayer(decoder, [&](LayerConfig& layer) {
+    layer.attention.qkv_bias = layer.attention.out_bias = attention_bias;
+    layer.mlp.bias = mlp_bias;
+  });
+  return decoder;
+}
+
+}  // namespace
+
+extern const Architecture kLlama{.hf_names = {"LlamaForCausalLM"}, .parse_config = ParseConfig, .layer = PreNormLayer};
+
+}  // namespace intaglio::models

@@ -25,6 +25,7 @@ struct ModelInfo {
   std::vector<int32_t> prefill_buckets, batch_buckets, eos_ids;
   int32_t bos_id = -1;
   uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;
+  [[nodiscard]] uint64_t planned_bytes() const { return weights_bytes + kv_cache_bytes + arena_bytes + tokenizer_bytes; }
 };
 
 // Neutral values switch a processor off; temperature 0 is greedy.
@@ -71,8 +72,12 @@ class Engine {
   [[nodiscard]] virtual std::span<const int32_t> tokens(int32_t slot) const = 0;
   // Marks how many leading tokens of the slot count as prompt for penalties. Default: all that context encoding appended first.
   virtual void SetPromptLength(int32_t slot, int32_t length) = 0;
-  // Drops the tokens from `length` on (rejected proposals). REQUIRES: length <= current length
+  // Drops the tokens from `length` on (rejected proposals, an answer to be written again). Throws Error kInvalidArgument when `length`
+  // is above the current length, or neither 0 nor at least shortest_truncation().
   virtual void Truncate(int32_t slot, int32_t length) = 0;
+  // How far Truncate can go back short of 0: sliding-window layers have forgotten what came before. What the last step appended can
+  // always be dropped.
+  [[nodiscard]] virtual int32_t shortest_truncation(int32_t slot) const = 0;
 
   // One step on the smallest bucket of `kind` that fits. Throws Error kInvalidArgument: ids outside the vocabulary, context full,
   // more rows or outputs than the largest bucket. On an error no slot changes.
@@ -93,15 +98,19 @@ struct GenerateRequest {
   int32_t chunk = 0;                    // rows per prefill step; 0: the largest bucket
   bool all_logits = false;              // collect logits of every prompt position and generated token but the last
   std::function<bool(int32_t id)> on_token;  // return false to stop ("cancelled")
+  std::function<bool(int32_t done, int32_t total)> on_prefill;  // prompt tokens after each chunk; return false to stop ("cancelled")
+  int32_t slot = -1;                    // the caller's slot, kept afterwards: leading tokens that it shares with the prompt are not computed
+                                        // again. -1: a free slot, given back
 };
 struct GenerateResult {
   std::vector<int32_t> ids;             // generated, a final stop id included
   std::string finish_reason;            // "stop", "length" (max_tokens or context), "cancelled"
   std::vector<std::vector<TokenLogprob>> top_logprobs;  // per generated id, when asked for
   std::vector<float> logits;            // [rows, vocab] when all_logits
+  int32_t reused_tokens = 0;            // of the prompt, found in the slot
   double prefill_seconds = 0, decode_seconds = 0;
 };
-// Throws Error kInvalidArgument when the prompt is empty or longer than the context. Takes a slot and gives it back.
+// Throws Error kInvalidArgument when the prompt is empty or longer than the context, kResourceExhausted when no slot is free.
 GenerateResult Generate(Engine& engine, const GenerateRequest& request);
 
 }  // namespace intaglio

@@ -1,0 +1,85 @@
+#include "runtime/cpu_device.h"
+
+#include <algorithm>
+
+#include "base/fail.h"
+#include "kernels/registry.h"
+
+namespace intaglio::runtime {
+namespace {
+
+uint64_t ArenaBytes(const bundle::Bundle& bundle) {
+  uint64_t bytes = 0;
+  for (const bundle::Plan& plan : bundle.plans) bytes = std::max(bytes, plan.arena_bytes);
+  return bytes;
+}
+
+// All that a task needs, on the stack of Run.
+struct StageContext {
+  const kernels::Kernel& kernel;
+  const kernels::KernelCall& call;
+  const kernels::StepView& view;
+  std::byte* scratch;
+  int stage;
+};
+
+void RunTask(void* context, int64_t task, int worker) noexcept {
+  const auto& c = *static_cast<const StageContext*>(context);
+  c.kernel.run(c.call, c.view, c.stage, task, c.scratch + static_cast<size_t>(worker) * kernels::kScratchBytes);
+}
+
+}  // namespace
+
+CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads) : bundle_(bundle), pool_(num_threads) {
+  kv_cache_ = Pages(bundle.manifest.memory.kv_cache, Pages::Fill::kNow, "the KV cache");
+  arena_ = Pages(ArenaBytes(bundle), Pages::Fill::kNow, "the arena");
+  scratch_ = Pages(static_cast<uint64_t>(pool_.num_threads()) * kernels::kScratchBytes, Pages::Fill::kOnUse, "the threads' scratch memory");
+  bundle.weights.Prefault();
+  for (const bundle::Plan& plan : bundle.plans) {
+    std::vector<ResolvedCall>& calls = plans_.emplace_back();
+    calls.reserve(plan.calls.size());
+    for (const bundle::Call& call : plan.calls) calls.push_back(Resolve(call, isa));
+  }
+}
+
+std::byte* CpuDevice::Address(const bundle::Operand& operand) const noexcept {
+  switch (operand.space) {
+    case bundle::Space::kNone: return nullptr;
+    case bundle::Space::kArena: return arena_.data() + operand.offset;
+    case bundle::Space::kKvCache: return kv_cache_.data() + operand.offset;
+    // Mapped read-only; plan_check.h lets no call write there.
+    case bundle::Space::kWeights: return const_cast<std::byte*>(bundle_.weights.bytes().data()) + operand.offset;
+  }
+  return nullptr;
+}
+
+CpuDevice::ResolvedCall CpuDevice::Resolve(const bundle::Call& call, kernels::Isa isa) const {
+  ResolvedCall resolved{.kernel = kernels::FindKernel(call.kernel, isa), .call = {}};
+  Require(resolved.kernel != nullptr, ErrorCode::kUnsupported, "call ", call.label, " of the plan wants a kernel ", call.kernel,
+          ", which this version of intaglio does not have: export the bundle again with it");
+  Require(call.operands.size() <= kernels::kMaxOperands, ErrorCode::kDataLoss, "call ", call.label, " of the plan has ", call.operands.size(),
+          " operands; at most ", kernels::kMaxOperands, " are possible");
+  for (size_t i = 0; i < call.operands.size(); ++i) {
+    const bundle::Operand& operand = call.operands[i];
+    resolved.call.operands[i] = {.data = Address(operand), .rows = operand.rows, .cols = operand.cols, .stride = operand.stride, .dtype = operand.dtype};
+  }
+  resolved.call.params = {.ints = call.ints, .floats = call.floats};
+  const char* fault = resolved.kernel->check(resolved.call);
+  Require(fault == nullptr, ErrorCode::kDataLoss, "call ", call.label, " (", call.kernel, ") of the plan cannot run: ", fault == nullptr ? "" : fault);
+  return resolved;
+}
+
+void CpuDevice::Run(size_t plan, const kernels::StepView& view) noexcept {
+  for (const ResolvedCall& resolved : plans_[plan]) {
+    for (int stage = 0; stage < resolved.kernel->num_stages; ++stage) {
+      const int64_t num_tasks = resolved.kernel->num_tasks(resolved.call, view, stage);
+      if (num_tasks == 0) continue;
+      StageContext context{.kernel = *resolved.kernel, .call = resolved.call, .view = view, .scratch = scratch_.data(), .stage = stage};
+      pool_.ParallelFor(num_tasks, RunTask, &context);
+    }
+  }
+}
+
+std::span<const std::byte> CpuDevice::Read(const bundle::Operand& operand) const { return {Address(operand), operand.bytes}; }
+
+}  // namespace intaglio::runtime

@@ -1,0 +1,37 @@
+// The CPU as a device: walks a plan's calls, each resolved once, at load, to a kernel and absolute pointers.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "runtime/device.h"
+#include "runtime/pages.h"
+
+namespace intaglio::runtime {
+
+class CpuDevice final : public Device {
+ public:
+  // `bundle` must outlive it. Throws Error: kDataLoss for a call that its kernel forbids, kUnsupported for a kernel that this version
+  // lacks, kResourceExhausted when memory does not suffice. REQUIRES: CheckPlans (plan_check.h) passed
+  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads);
+
+  void Run(size_t plan, const kernels::StepView& view) noexcept override;
+  [[nodiscard]] std::span<const std::byte> Read(const bundle::Operand& operand) const override;
+  [[nodiscard]] int num_threads() const noexcept override { return pool_.num_threads(); }
+
+ private:
+  struct ResolvedCall {
+    const kernels::Kernel* kernel = nullptr;
+    kernels::KernelCall call;
+  };
+  [[nodiscard]] std::byte* Address(const bundle::Operand& operand) const noexcept;
+  [[nodiscard]] ResolvedCall Resolve(const bundle::Call& call, kernels::Isa isa) const;
+
+  const bundle::Bundle& bundle_;
+  ThreadPool pool_;
+  Pages kv_cache_, arena_;
+  Pages scratch_;                               // [threads][kScratchBytes]
+  std::vector<std::vector<ResolvedCall>> plans_;
+};
+
+}  // namespace intaglio::runtime

@@ -1,0 +1,120 @@
+#include "runtime/plan_check.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "base/fail.h"
+#include "kernels/kv_layout.h"
+#include "kernels/params.h"
+
+namespace intaglio::runtime {
+namespace {
+
+using bundle::Call;
+using bundle::Manifest;
+using bundle::Operand;
+using bundle::Plan;
+using bundle::Space;
+
+// Operands that a kernel writes, as in kernels/params.h, one bit each. All others are inputs.
+uint32_t WrittenOperands(std::string_view kernel) {
+  if (kernel.starts_with("matmul_")) return 1u << 0 | 1u << 5;
+  if (kernel == "attention") return 1u << 0 | 1u << 3;
+  if (kernel == "sample") return 1u << 0 | 1u << 2 | 1u << 3;
+  return 1u << 0;
+}
+
+class CallChecker {
+ public:
+  CallChecker(const Plan& plan, const Call& call, const Manifest& manifest) : plan_(plan), call_(call), manifest_(manifest) {}
+
+  void Check() const {
+    CheckSpaces();
+    CheckCapacity();
+    const std::string_view kernel = call_.kernel;
+    if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
+    if (kernel == "rope" || kernel == "norm_rope") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the rotary table for a context");
+    if (kernel == "sample") CheckAtLeast(operand(1).cols, manifest_.vocab_size, "logits for a vocabulary");
+    if (kernel == "kv_write") CheckKvCache(operand(0));
+    if (kernel == "attention") CheckKvCache(operand(2));
+  }
+
+ private:
+  template <typename... Parts>
+  void Require(bool is_ok, const Parts&... message) const {
+    intaglio::Require(is_ok, ErrorCode::kDataLoss, "plan of ", Name(plan_.phase), " with ", plan_.rows, " rows: call ", call_.label, " (", call_.kernel,
+                      ") ", message...);
+  }
+
+  [[nodiscard]] Operand operand(size_t i) const { return i < call_.operands.size() ? call_.operands[i] : Operand{}; }
+
+  void CheckAtLeast(int64_t have, int64_t want, std::string_view what) const { Require(have >= want, "has ", have, ' ', what, " of ", want); }
+
+  void CheckSpaces() const {
+    Require(!call_.operands.empty(), "has no operands");
+    const uint32_t written = WrittenOperands(call_.kernel);
+    for (size_t i = 0; i < call_.operands.size(); ++i) {
+      const bool is_written = (written >> std::min<size_t>(i, 31) & 1u) != 0;
+      Require(!is_written || call_.operands[i].space != Space::kWeights, "would write to weights (operand ", i, ')');
+    }
+  }
+
+  void CheckCapacity() const {
+    const int64_t domain = call_.ints[kernels::kDomain];
+    Require(domain == 0 || domain == 1, "has no domain ", domain);
+    const int64_t capacity = domain == static_cast<int64_t>(kernels::Domain::kRows) ? plan_.rows : plan_.outputs;
+    CheckAtLeast(operand(call_.kernel == "kv_write" ? 1 : 0).rows, capacity, "rows for a step");
+    if (call_.kernel == "gather_rows") CheckAtLeast(operand(1).rows, plan_.rows, "rows to gather from, in a step");
+  }
+
+  void CheckKvCache(const Operand& cache) const {
+    using namespace kernels::attention_params;
+    const int64_t group = call_.ints[kGroup], blocks = call_.ints[kNumBlocks];
+    Require(cache.space == Space::kKvCache, "has its KV cache elsewhere than in the KV pool");
+    Require(group >= 0 && group < std::ssize(manifest_.kv_groups), "names KV group ", group, " of ", manifest_.kv_groups.size());
+    CheckAtLeast(blocks, manifest_.max_slots * manifest_.kv_groups[static_cast<size_t>(group)].blocks_per_slot, "KV blocks for a pool");
+    const int64_t kv_heads = call_.ints[kKvHeads], head_dim = call_.ints[kHeadDim];
+    constexpr int64_t kPlausible = 1 << 20;  // keeps the product below within 64 bits
+    Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && blocks < (int64_t{1} << 40), "has KV heads ", kv_heads, " x ", head_dim);
+    const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, head_dim));
+    Require(cache.bytes / block_bytes >= static_cast<uint64_t>(blocks), "has ", cache.bytes, " bytes of KV cache for ", blocks, " blocks of ", block_bytes);
+  }
+
+  const Plan& plan_;
+  const Call& call_;
+  const Manifest& manifest_;
+};
+
+void CheckResult(const Plan& plan, const Operand& operand, DType dtype, int64_t cols, std::string_view what) {
+  const bool is_ok = operand.space == Space::kArena && operand.dtype == dtype && operand.rows >= plan.outputs && operand.cols == cols && operand.stride >= cols &&
+                     operand.bytes / SizeOf(dtype) >= static_cast<uint64_t>((operand.rows - 1) * operand.stride + cols);
+  Require(is_ok, ErrorCode::kDataLoss, "plan of ", Name(plan.phase), " with ", plan.rows, " rows: its ", what, " are no ", Name(dtype), " matrix of ",
+          plan.outputs, " x ", cols, " in the arena");
+}
+
+}  // namespace
+
+void CheckManifest(const Manifest& manifest) {
+  constexpr int64_t kMaxSlots = 1 << 16, kMaxHistory = int64_t{1} << 32;  // far beyond any machine; keeps tables of slots x context sane
+  const bool is_ok = manifest.max_slots > 0 && manifest.max_slots <= kMaxSlots && manifest.max_context > 0 && manifest.max_context <= kMaxHistory / manifest.max_slots;
+  Require(is_ok, ErrorCode::kDataLoss, "the bundle's manifest has ", manifest.max_slots, " slots of ", manifest.max_context, " tokens, which cannot be");
+  Require(manifest.vocab_size > 0 && manifest.vocab_size <= INT32_MAX, ErrorCode::kDataLoss, "the bundle's manifest has a vocabulary of ", manifest.vocab_size);
+  for (const bundle::KvGroup& group : manifest.kv_groups) {
+    Require(group.window >= 0 && group.blocks_per_slot >= 0 && group.blocks_per_slot <= INT32_MAX / manifest.max_slots, ErrorCode::kDataLoss,
+            "the bundle's manifest has a KV group of window ", group.window, " with ", group.blocks_per_slot, " blocks a slot");
+  }
+}
+
+void CheckPlans(std::span<const Plan> plans, const Manifest& manifest) {
+  constexpr int32_t kMaxRows = 1 << 16;  // far beyond any useful step; keeps the runtime's own tables sane
+  for (const Plan& plan : plans) {
+    Require(plan.rows > 0 && plan.rows <= kMaxRows && plan.outputs > 0 && plan.outputs <= plan.rows, ErrorCode::kDataLoss, "a plan of ", Name(plan.phase), " has ", plan.rows, " rows and ", plan.outputs, " outputs");
+    CheckResult(plan, plan.logits, DType::kF32, manifest.vocab_size, "logits");
+    CheckResult(plan, plan.ids, DType::kI32, 1, "ids");
+    CheckResult(plan, plan.logprobs, DType::kF32, kernels::sample_params::kLogprobCols, "log-probabilities");
+    for (const Call& call : plan.calls) CallChecker(plan, call, manifest).Check();
+  }
+}
+
+}  // namespace intaglio::runtime

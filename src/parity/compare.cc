@@ -93,7 +93,7 @@ class FixtureRun {
 
   void LoadEngine() {
     const std::filesystem::path bundle = temporary_.path() / "bundle";
-    Export({.source = fixture_, .output = bundle, .dtype = options_.dtype, .max_context = 256, .max_batch = 2, .prefill_buckets = {16}, .batch_buckets = {1, 2}, .speculation = 0, .force = false, .keep_probes = true, .on_progress = {}});
+    Export({.source = fixture_, .output = bundle, .dtype = options_.dtype, .max_context = 0, .max_batch = 2, .prefill_buckets = {16}, .batch_buckets = {1, 2}, .speculation = 0, .force = false, .keep_probes = true, .on_progress = {}});
     engine_ = Engine::Load(bundle, {.threads = options_.threads, .isa = options_.isa, .verify_checksums = true});
     report_.architecture = engine_->info().architecture;
     report_.isa = engine_->info().isa;

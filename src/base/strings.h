@@ -1,5 +1,7 @@
 // String building without <format>: StrCat("layer ", 3, " is ", shape) for anything that streams or has ToString().
 #pragma once
+#include <cstdint>
+#include <iomanip>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -23,6 +25,17 @@ template <typename Range>
     out << value;
     is_first = false;
   }
+  return std::move(out).str();
+}
+
+// "512 B", "1.5 KiB", "23.4 MiB", …, for people.
+[[nodiscard]] inline std::string FormatBytes(uint64_t bytes) {
+  constexpr std::string_view kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(unit == 0 ? 0 : 1) << value << ' ' << kUnits[unit];
   return std::move(out).str();
 }
 

@@ -1,1 +1,51 @@
-int main() { return 0; }
+// intaglio: the command line. Parses, runs one command, turns what it throws into a message and an exit code.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+
+namespace {
+
+constexpr int kFailed = 1, kWrongUsage = 2;
+
+constexpr const char* kFooter = R"(Examples:
+  intaglio export ~/models/gemma-3-270m gemma.bundle      a Hugging Face checkpoint (or a .gguf file) to a bundle
+  intaglio run gemma.bundle -p "The capital of France is"
+  intaglio run gemma.bundle --chat
+  intaglio inspect gemma.bundle
+
+`intaglio COMMAND --help` explains each command. INTAGLIO_ISA=scalar|avx2|avx512 forces an instruction set.)";
+
+int Fail(const char* message) {
+  intaglio::cli::PrintError(message);
+  return kFailed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Intaglio engraves a language model once and prints from it many times.", "intaglio"};
+  app.set_version_flag("--version", "intaglio " INTAGLIO_VERSION);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  intaglio::cli::Command command;
+  intaglio::cli::AddExportCommand(app, command);
+  intaglio::cli::AddRunCommand(app, command);
+  intaglio::cli::AddInspectCommand(app, command);
+  intaglio::cli::AddCompareCommand(app, command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : kWrongUsage;  // --help and --version arrive here too, as 0
+  }
+  try {
+    return command();
+  } catch (const std::bad_alloc&) {
+    return Fail("out of memory");
+  } catch (const std::exception& e) {
+    return Fail(e.what());
+  }
+}

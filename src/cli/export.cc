@@ -1,0 +1,65 @@
+// intaglio export: a checkpoint to a bundle.
+#include "intaglio/export.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/terminal.h"
+#include "intaglio/inspect.h"
+
+namespace intaglio::cli {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  intaglio export ~/models/Llama-3.2-1B llama.bundle
+  intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
+  intaglio export ~/models/Qwen3-0.6B qwen.bundle --dtype bf16 --batch-buckets 1,4,16 --speculation 4
+
+OUT appears only when it is whole. Ctrl-C leaves nothing behind.)";
+
+struct Interrupted {};
+
+int RunExport(ExportOptions& options) {
+  const InterruptGuard interrupt;
+  ProgressBar progress;
+  options.on_progress = [&](const ExportProgress& p) {
+    if (interrupt.is_interrupted()) throw Interrupted();
+    progress.Update(p.stage, p.done, p.total);
+  };
+  ExportReport report;
+  try {
+    report = Export(options);
+  } catch (const Interrupted&) {
+    progress.Clear();
+    PrintNote("interrupted: nothing was written");
+    return interrupt.exit_code();
+  }
+  progress.Clear();
+  for (const std::string& note : report.notes) PrintNote("note: " + note);
+  std::fputs(Inspect(report.bundle, InspectView::kMemory).c_str(), stdout);
+  std::printf("\nWrote %s. Try: intaglio run %s -p \"Once upon a time\"\n", report.bundle.c_str(), report.bundle.c_str());
+  return 0;
+}
+
+}  // namespace
+
+void AddExportCommand(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("export", "Make a bundle from a Hugging Face checkpoint or a GGUF file");
+  command->footer(kFooter);
+  const auto options = std::make_shared<ExportOptions>();  // lives as long as the parser's callbacks
+  command->add_option("SRC", options->source, "Checkpoint directory (config.json, *.safetensors, tokenizer.json) or .gguf file")->required();
+  command->add_option("OUT", options->output, "Bundle directory to make")->required();
+  command->add_option("--dtype", options->dtype, "Weights in the bundle: f32 or bf16 (default: f32 for an f32 checkpoint, else bf16)")->check(CLI::IsMember({"f32", "bf16"}));
+  command->add_option("--max-context", options->max_context, "Tokens a sequence may have (default: the model's limit, at most 4096)")->check(CLI::PositiveNumber);
+  command->add_option("--max-batch", options->max_batch, "Sequences at once (default: the largest batch bucket)")->check(CLI::PositiveNumber);
+  command->add_option("--prefill-buckets", options->prefill_buckets, "Rows of the prompt graphs, e.g. 16,64,256 (the default)")->delimiter(',')->check(CLI::PositiveNumber);
+  command->add_option("--batch-buckets", options->batch_buckets, "Sequences of the decode graphs, e.g. 1,2,4 (the default)")->delimiter(',')->check(CLI::PositiveNumber);
+  command->add_option("--speculation", options->speculation, "Also build graphs that verify K proposed tokens a sequence")->check(CLI::NonNegativeNumber);
+  command->add_flag("--force", options->force, "Replace an existing bundle");
+  command->callback([options, &chosen] { chosen = [options] { return RunExport(*options); }; });
+}
+
+}  // namespace intaglio::cli

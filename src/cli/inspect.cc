@@ -1,0 +1,51 @@
+// intaglio inspect: what is in a bundle.
+#include "intaglio/inspect.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "cli/commands.h"
+
+namespace intaglio::cli {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  intaglio inspect gemma.bundle                           model, memory plan, KV cache, graphs, files
+  intaglio inspect gemma.bundle --plan | less             every kernel call, with its place in memory
+  intaglio inspect gemma.bundle --json | jq .manifest.memory)";
+
+struct InspectOptions {
+  std::filesystem::path bundle;
+  bool plan = false, graph = false, weights = false, json = false;
+
+  [[nodiscard]] InspectView view() const {
+    if (plan) return InspectView::kPlan;
+    if (graph) return InspectView::kGraph;
+    if (weights) return InspectView::kWeights;
+    return json ? InspectView::kJson : InspectView::kSummary;
+  }
+};
+
+}  // namespace
+
+void AddInspectCommand(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("inspect", "Show what is in a bundle, and check it");
+  command->footer(kFooter);
+  const auto options = std::make_shared<InspectOptions>();  // lives as long as the parser's callbacks
+  command->add_option("BUNDLE", options->bundle, "Bundle directory")->required();
+  CLI::Option_group* views = command->add_option_group("view", "Instead of the summary");
+  views->add_flag("--plan", options->plan, "Kernel calls of every phase and bucket");
+  views->add_flag("--graph", options->graph, "The graphs the plans were made from");
+  views->add_flag("--weights", options->weights, "Every weight: layout, dtype, shape, place");
+  views->add_flag("--json", options->json, "Manifest and plans in figures, as JSON");
+  views->require_option(0, 1);
+  command->callback([options, &chosen] {
+    chosen = [options] {
+      std::fputs(Inspect(options->bundle, options->view()).c_str(), stdout);
+      return 0;
+    };
+  });
+}
+
+}  // namespace intaglio::cli

@@ -1,0 +1,146 @@
+#include "intaglio/inspect.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <sstream>
+
+#include "base/mapped_file.h"
+#include "base/strings.h"
+#include "bundle/bundle.h"
+
+namespace intaglio {
+namespace {
+
+using bundle::Bundle;
+using bundle::Manifest;
+using bundle::Plan;
+
+constexpr int kLabelWidth = 14, kNumberWidth = 12;
+
+class Text {
+ public:
+  template <typename... Parts>
+  Text& Line(std::string_view label, const Parts&... parts) {
+    out_ << "  " << std::left << std::setw(kLabelWidth) << label;
+    ((out_ << parts), ...);
+    out_ << '\n';
+    return *this;
+  }
+  Text& Heading(std::string_view heading) {
+    out_ << (out_.tellp() > 0 ? "\n" : "") << heading << '\n';
+    return *this;
+  }
+  [[nodiscard]] std::string str() && { return std::move(out_).str(); }
+
+ private:
+  std::ostringstream out_;
+};
+
+std::string Right(const std::string& text) { return std::string(text.size() < kNumberWidth ? kNumberWidth - text.size() : 0, ' ') + text; }
+
+std::string Bytes(uint64_t bytes) { return StrCat(Right(FormatBytes(bytes)), "  (", bytes, " bytes)"); }
+
+void DescribeModel(const Bundle& bundle, Text& text) {
+  const Manifest& m = bundle.manifest;
+  text.Heading(bundle.path.string());
+  text.Line("model", m.architecture, " (", m.model_type, "), from ", m.source);
+  text.Line("written by", "intaglio ", m.compiler_version, ", bundle format ", m.format_version);
+  text.Line("weights", Name(m.weight_dtype), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
+  text.Line("shape", m.num_layers, " layers, hidden size ", m.hidden_size, ", vocabulary of ", m.vocab_size);
+  text.Line("context", m.max_context, " tokens, ", m.max_slots, m.max_slots == 1 ? " slot" : " slots");
+  text.Line("buckets", "prefill ", Join(m.prefill_buckets), "; batch ", Join(m.batch_buckets), "; speculation ", m.speculation == 0 ? "none" : StrCat(m.speculation, " proposed tokens"));
+}
+
+void DescribeMemory(const Manifest& m, Text& text) {
+  text.Heading("Memory plan");
+  text.Line("weights", Bytes(m.memory.weights)).Line("KV cache", Bytes(m.memory.kv_cache)).Line("arena", Bytes(m.memory.arena));
+  text.Line("tokenizer", Bytes(m.memory.tokenizer)).Line("total", Bytes(m.memory.total()));
+}
+
+void DescribeKvCache(const Manifest& m, Text& text) {
+  text.Heading("KV cache");
+  for (size_t group = 0; group < m.kv_groups.size(); ++group) {
+    uint64_t bytes = 0;
+    std::vector<size_t> layers;
+    for (size_t layer = 0; layer < m.kv_layers.size(); ++layer) {
+      if (m.kv_layers[layer].group != static_cast<int32_t>(group)) continue;
+      bytes += m.kv_layers[layer].bytes;
+      layers.push_back(layer);
+    }
+    const bundle::KvGroup& g = m.kv_groups[group];
+    text.Line(StrCat("group ", group), g.window == 0 ? "full attention" : StrCat("window of ", g.window), ", ", g.blocks_per_slot, " blocks a slot, ", FormatBytes(bytes), ", layers ", Join(layers));
+  }
+}
+
+void DescribeGraphs(const Bundle& bundle, Text& text) {
+  text.Heading("Graphs");
+  for (const Plan& plan : bundle.plans) {
+    text.Line(StrCat(Name(plan.phase)), "  ", plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ", FormatBytes(plan.arena_bytes));
+  }
+}
+
+void DescribeFiles(const Manifest& m, Text& text) {
+  text.Heading("Files (checksums fine)");
+  for (const auto& [name, file] : m.files) text.Line(name, "  ", Right(FormatBytes(file.bytes)), "  ", file.hash);
+}
+
+std::string Weights(const Manifest& m) {
+  std::ostringstream out;
+  for (const bundle::WeightEntry& w : m.weights) {
+    out << w.name << "  " << w.layout << ' ' << Name(w.dtype) << ' ' << w.shape << "  " << FormatBytes(w.bytes) << " at " << w.offset << '\n';
+  }
+  return std::move(out).str();
+}
+
+std::string Plans(const Bundle& bundle) {
+  std::string text;
+  for (const Plan& plan : bundle.plans) text += ToString(plan) + '\n';
+  return text;
+}
+
+std::string Graphs(const Bundle& bundle) {
+  const MappedFile file(bundle.path / bundle::kGraphFile);
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+std::string Json(const Bundle& bundle) {
+  std::vector<std::string> plans;
+  for (const Plan& plan : bundle.plans) {
+    plans.push_back(StrCat(R"({"phase": ")", Name(plan.phase), R"(", "rows": )", plan.rows, R"(, "outputs": )", plan.outputs, R"(, "calls": )", plan.calls.size(), R"(, "arena_bytes": )",
+                           plan.arena_bytes, '}'));
+  }
+  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), "]}\n");
+}
+
+std::string Summary(const Bundle& bundle) {
+  Text text;
+  DescribeModel(bundle, text);
+  DescribeMemory(bundle.manifest, text);
+  DescribeKvCache(bundle.manifest, text);
+  DescribeGraphs(bundle, text);
+  DescribeFiles(bundle.manifest, text);
+  return std::move(text).str();
+}
+
+std::string Memory(const Manifest& manifest) {
+  Text text;
+  DescribeMemory(manifest, text);
+  return std::move(text).str();
+}
+
+}  // namespace
+
+std::string Inspect(const std::filesystem::path& path, InspectView view) {
+  const Bundle bundle = Bundle::Open(path);
+  switch (view) {
+    case InspectView::kSummary: return Summary(bundle);
+    case InspectView::kMemory: return Memory(bundle.manifest);
+    case InspectView::kPlan: return Plans(bundle);
+    case InspectView::kGraph: return Graphs(bundle);
+    case InspectView::kWeights: return Weights(bundle.manifest);
+    case InspectView::kJson: return Json(bundle);
+  }
+  return {};
+}
+
+}  // namespace intaglio

@@ -1,9 +1,9 @@
 // Ids to text one at a time. Never emits part of a UTF-8 character: bytes wait until the character is whole.
-// The concatenation of all Push() results and Finish() is Tokenizer::Decode() of all ids.
+// The concatenation of all Push() results and Finish() is Tokenizer::Decode() of all ids. An id costs the same at any length.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
-#include <vector>
 
 #include "text/tokenizer.h"
 
@@ -11,18 +11,18 @@ namespace intaglio::text {
 
 class Detokenizer {
  public:
-  // `tokenizer` must outlive it.
+  // `tokenizer` must outlive it (it may be moved).
   Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens);
-  // Text that became final with this id; often empty.
+  Detokenizer(Detokenizer&&) noexcept;
+  ~Detokenizer();
+  // Text that became final with this id; often empty. Throws Error kInvalidArgument for an id that is not in the vocabulary.
   [[nodiscard]] std::string Push(int32_t id);
-  // Whatever still waits (an incomplete character becomes U+FFFD, as Decode gives it).
+  // Whatever still waits (an incomplete character becomes U+FFFD, as Decode gives it). The next Push() starts a new text.
   [[nodiscard]] std::string Finish();
 
  private:
-  const Tokenizer& tokenizer_;
-  bool skip_special_tokens_;
-  std::vector<int32_t> ids_;
-  size_t prefix_ = 0, read_ = 0;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace intaglio::text

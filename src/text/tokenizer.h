@@ -13,7 +13,8 @@ namespace intaglio::text {
 
 class Tokenizer {
  public:
-  // From a folder with tokenizer.json (tokenizer_config.json is read if present). Throws Error kNotFound, kDataLoss.
+  // From a folder with tokenizer.json (tokenizer_config.json and special_tokens_map.json are read if present: they may name special
+  // tokens). Throws Error kNotFound, kDataLoss.
   [[nodiscard]] static Tokenizer Load(const std::filesystem::path& folder);
   [[nodiscard]] static Tokenizer FromJson(std::string_view tokenizer_json);
   Tokenizer(Tokenizer&&) noexcept;
@@ -22,6 +23,7 @@ class Tokenizer {
 
   // Special tokens written in the text are parsed as special, as Transformers does. Throws Error kInvalidArgument for invalid UTF-8.
   [[nodiscard]] std::vector<int32_t> Encode(std::string_view text, bool add_special_tokens) const;
+  // Throws Error kInvalidArgument for an id that is not in the vocabulary.
   [[nodiscard]] std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
   [[nodiscard]] int64_t vocab_size() const;  // added tokens included
 

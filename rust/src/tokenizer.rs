@@ -1,0 +1,66 @@
+//! A `tokenizers::Tokenizer` loaded as Transformers (5.23, `tokenization_utils_tokenizers.py`) loads it: tokenizer.json, plus the
+//! special tokens that tokenizer_config.json names, without the truncation and padding that a training run may have left in the file.
+use tokenizers::DecoderWrapper;
+
+use crate::special_tokens::SpecialTokens;
+use crate::{Error, Result};
+
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    vocab_size: usize,
+}
+
+impl Tokenizer {
+    pub fn new(tokenizer_json: &[u8], config: &[u8], special_tokens_map: &[u8]) -> Result<Self> {
+        // One text at a time is tokenized here: no thread pool beside the engine's own.
+        tokenizers::utils::parallelism::set_parallelism(false);
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
+            .map_err(|error| Error::file(format!("tokenizer.json is malformed: {error}")))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| Error::file(format!("tokenizer.json: {error}")))?;
+        let special_tokens = SpecialTokens::parse(config, special_tokens_map)?;
+        let missing = special_tokens.missing_from(&inner.get_added_tokens_decoder());
+        inner
+            .add_tokens(missing)
+            .map_err(|error| Error::file(format!("tokenizer_config.json names special tokens that cannot be added: {error}")))?;
+        let vocab_size = inner.get_vocab_size(true);
+        Ok(Tokenizer { inner, vocab_size })
+    }
+
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    pub fn decoder(&self) -> Option<&DecoderWrapper> {
+        self.inner.get_decoder()
+    }
+
+    pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, add_special_tokens)
+            .map_err(|error| Error::caller(format!("the text cannot be tokenized: {error}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    pub fn decode(&self, ids: &[i32], skip_special_tokens: bool) -> Result<String> {
+        let mut checked = Vec::with_capacity(ids.len());
+        for &id in ids {
+            self.token(id)?;
+            checked.push(id as u32);
+        }
+        self.inner
+            .decode(&checked, skip_special_tokens)
+            .map_err(|error| Error::caller(format!("the ids cannot be decoded: {error}")))
+    }
+
+    pub fn token(&self, id: i32) -> Result<String> {
+        u32::try_from(id).ok().and_then(|id| self.inner.id_to_token(id)).ok_or_else(|| {
+            Error::caller(format!("token id {id} is not in the vocabulary of {} tokens", self.vocab_size))
+        })
+    }
+
+    pub fn is_special(&self, token: &str) -> bool {
+        self.inner.get_added_vocabulary().is_special_token(token)
+    }
+}

@@ -3,8 +3,6 @@
 #include "models/pre_norm_layer.h"
 
 namespace intaglio::models {
-
-using namespace layers;
 namespace {
 
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {

@@ -4,7 +4,8 @@
 
 namespace intaglio::models {
 
-using namespace layers;
+using layers::Bias;
+
 namespace {
 
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {

@@ -1,0 +1,284 @@
+#include "graph/interpreter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "base/fail.h"
+#include "graph/infer.h"
+#include "graph/verify.h"
+
+namespace intaglio::graph {
+namespace {
+
+// A step under way. Each op is a function of one node; operands are looked up by position.
+class Run {
+ public:
+  Run(const Graph& graph, const std::vector<std::vector<float>>& weights, const StepInputs& step, KvState& kv)
+      : graph_(graph), weights_(weights), step_(step), kv_(kv), buffers_(graph.values.size()) {
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+      const auto assign = [&](std::span<const int32_t> data) { buffers_[i].i32.assign(data.begin(), data.end()); };
+      switch (graph.values[i].source) {
+        case Source::kTokens: assign(step.tokens); break;
+        case Source::kPositions: assign(step.positions); break;
+        case Source::kSlots: assign(step.slots); break;
+        case Source::kOutputRows: assign(step.output_rows); break;
+        case Source::kNode:
+        case Source::kWeight:
+        case Source::kKvCache: break;
+      }
+    }
+  }
+
+  void Execute(const Node& node);
+  [[nodiscard]] std::vector<Buffer> TakeBuffers() { return std::move(buffers_); }
+
+ private:
+  [[nodiscard]] std::span<const float> In(const Node& node, size_t i) const {
+    const Value& value = graph_.value(node.inputs[i]);
+    if (value.source == Source::kWeight) return weights_[static_cast<size_t>(value.index)];
+    return buffers_[static_cast<size_t>(node.inputs[i])].f32;
+  }
+  [[nodiscard]] size_t Cols(ValueId id) const { return static_cast<size_t>(graph_.value(id).shape.back()); }
+  [[nodiscard]] std::vector<float>& Out(const Node& node) { return buffers_[static_cast<size_t>(node.outputs[0])].f32; }
+  [[nodiscard]] int32_t LayerOf(ValueId cache) const { return graph_.kv_caches[static_cast<size_t>(graph_.value(cache).index)].layer; }
+  // Positions [first, last] of a row's slot, as attention sees them.
+  [[nodiscard]] std::vector<const KvEntry*> Reach(int32_t layer, size_t row, int64_t window) const;
+
+  void Embedding(const Node& node);
+  void MatMul(const Node& node);
+  void RmsNorm(const Node& node);
+  void Rope(const Node& node, std::span<const float> x);
+  void NormRope(const Node& node);
+  void Slice(const Node& node);
+  void KvUpdate(const Node& node);
+  void Attention(const Node& node);
+  void GatherRows(const Node& node);
+  void Sample(const Node& node);
+  template <typename Function>
+  void Elementwise(const Node& node, Function function);
+  template <typename Function>
+  void Gated(const Node& node, Function activation);
+
+  const Graph& graph_;
+  const std::vector<std::vector<float>>& weights_;
+  const StepInputs& step_;
+  KvState& kv_;
+  std::vector<Buffer> buffers_;
+};
+
+double SiluOf(double x) { return x / (1 + std::exp(-x)); }
+double GeluTanhOf(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))); }
+
+std::vector<float> Normalised(std::span<const float> x, std::span<const float> weight, float eps) {
+  const size_t width = weight.size();
+  std::vector<float> out(x.size());
+  for (size_t begin = 0; begin < x.size(); begin += width) {
+    double sum = 0;
+    for (float element : x.subspan(begin, width)) sum += static_cast<double>(element) * element;
+    const double scale = 1 / std::sqrt(sum / static_cast<double>(width) + eps);
+    for (size_t i = 0; i < width; ++i) out[begin + i] = static_cast<float>(x[begin + i] * scale * weight[i]);
+  }
+  return out;
+}
+
+void Run::Embedding(const Node& node) {
+  const std::span<const float> table = In(node, 1);
+  const size_t cols = Cols(node.outputs[0]);
+  const float scale = std::get<EmbeddingAttrs>(node.attrs).scale;
+  for (int32_t token : step_.tokens) {
+    Require(token >= 0 && static_cast<size_t>(token) < table.size() / cols, ErrorCode::kInvalidArgument, "interpreter: token ", token,
+            " is outside of the vocabulary of ", table.size() / cols);
+    for (float element : table.subspan(static_cast<size_t>(token) * cols, cols)) Out(node).push_back(element * scale);
+  }
+}
+
+void Run::MatMul(const Node& node) {
+  const auto& attrs = std::get<MatMulAttrs>(node.attrs);
+  const std::span<const float> x = In(node, 0), weight = In(node, 1);
+  const size_t k = Cols(node.inputs[0]), n = Cols(node.outputs[0]), rows = x.size() / k;
+  std::vector<float>& out = Out(node);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t col = 0; col < n; ++col) {
+      double sum = attrs.has_bias ? In(node, 2)[col] : 0.0;
+      if (attrs.has_residual) sum += In(node, node.inputs.size() - 1)[row * n + col];
+      for (size_t i = 0; i < k; ++i) sum += static_cast<double>(x[row * k + i]) * weight[col * k + i];
+      out.push_back(static_cast<float>(sum));
+    }
+  }
+}
+
+void Run::RmsNorm(const Node& node) { Out(node) = Normalised(In(node, 0), In(node, 1), std::get<NormAttrs>(node.attrs).eps); }
+
+void Run::Rope(const Node& node, std::span<const float> x) {
+  const auto& attrs = std::get<RopeAttrs>(node.attrs);
+  const std::span<const float> table = In(node, 2);
+  const auto head_dim = static_cast<size_t>(attrs.head_dim), half = static_cast<size_t>(attrs.rotary_dim) / 2, cols = Cols(node.inputs[0]);
+  std::vector<float>& out = Out(node);
+  out.assign(x.begin(), x.end());
+  for (size_t begin = 0; begin < x.size(); begin += head_dim) {   // every head of every row
+    const std::span<const float> angles = table.subspan(static_cast<size_t>(step_.positions[begin / cols]) * 2 * half, 2 * half);
+    for (size_t i = 0; i < half; ++i) {
+      const bool is_halves = attrs.style == RopeStyle::kHalves;
+      const size_t left = begin + (is_halves ? i : 2 * i), right = begin + (is_halves ? half + i : 2 * i + 1);
+      const double cosine = angles[i], sine = angles[half + i];
+      out[left] = static_cast<float>(x[left] * cosine - x[right] * sine);
+      out[right] = static_cast<float>(x[right] * cosine + x[left] * sine);
+    }
+  }
+}
+
+void Run::NormRope(const Node& node) { Rope(node, Normalised(In(node, 0), In(node, 3), std::get<RopeAttrs>(node.attrs).eps)); }
+
+void Run::Slice(const Node& node) {
+  const auto& attrs = std::get<SliceAttrs>(node.attrs);
+  const std::span<const float> x = In(node, 0);
+  for (size_t row = 0; row < x.size(); row += Cols(node.inputs[0])) {
+    const auto columns = x.subspan(row + static_cast<size_t>(attrs.begin), static_cast<size_t>(attrs.size));
+    Out(node).insert(Out(node).end(), columns.begin(), columns.end());
+  }
+}
+
+void Run::KvUpdate(const Node& node) {
+  const size_t cols = Cols(node.inputs[1]);
+  for (size_t row = 0; row < step_.slots.size(); ++row) {
+    const auto k = In(node, 1).subspan(row * cols, cols), v = In(node, 2).subspan(row * cols, cols);
+    kv_[{LayerOf(node.inputs[0]), step_.slots[row], step_.positions[row]}] = {.k = {k.begin(), k.end()}, .v = {v.begin(), v.end()}};
+  }
+}
+
+std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, int64_t window) const {
+  const int32_t last = step_.positions[row];
+  const auto first = static_cast<int32_t>(window == 0 ? 0 : std::max<int64_t>(0, last - window + 1));
+  std::vector<const KvEntry*> entries;
+  for (int32_t position = first; position <= last; ++position) {
+    const auto found = kv_.find({layer, step_.slots[row], position});
+    Require(found != kv_.end(), ErrorCode::kInvalidArgument, "interpreter: slot ", step_.slots[row], " has no position ", position, ", row ", row, " is at ", last);
+    entries.push_back(&found->second);
+  }
+  return entries;
+}
+
+void Run::Attention(const Node& node) {
+  const auto& attrs = std::get<AttentionAttrs>(node.attrs);
+  const auto heads = static_cast<size_t>(attrs.heads), head_dim = static_cast<size_t>(attrs.head_dim), group = heads / static_cast<size_t>(attrs.kv_heads);
+  const std::span<const float> q = In(node, 0);
+  std::vector<float>& out = Out(node);
+  for (size_t row = 0; row < step_.slots.size(); ++row) {
+    const std::vector<const KvEntry*> entries = Reach(LayerOf(node.inputs[1]), row, attrs.window);
+    for (size_t head = 0; head < heads; ++head) {
+      const size_t kv_begin = head / group * head_dim;
+      std::vector<double> weights;
+      for (const KvEntry* entry : entries) {
+        double dot = 0;
+        for (size_t i = 0; i < head_dim; ++i) dot += static_cast<double>(q[(row * heads + head) * head_dim + i]) * entry->k[kv_begin + i];
+        weights.push_back(dot * attrs.scale);
+      }
+      const double largest = *std::ranges::max_element(weights);
+      double total = 0;
+      for (double& weight : weights) total += weight = std::exp(weight - largest);
+      for (size_t i = 0; i < head_dim; ++i) {
+        double sum = 0;
+        for (size_t entry = 0; entry < entries.size(); ++entry) sum += weights[entry] * entries[entry]->v[kv_begin + i];
+        out.push_back(static_cast<float>(sum / total));
+      }
+    }
+  }
+}
+
+void Run::GatherRows(const Node& node) {
+  const size_t cols = Cols(node.inputs[0]);
+  for (int32_t row : step_.output_rows) {
+    const auto columns = In(node, 0).subspan(static_cast<size_t>(row) * cols, cols);
+    Out(node).insert(Out(node).end(), columns.begin(), columns.end());
+  }
+}
+
+void Run::Sample(const Node& node) {
+  const std::span<const float> logits = In(node, 0);
+  const size_t cols = Cols(node.inputs[0]);
+  for (size_t begin = 0; begin < logits.size(); begin += cols) {
+    const auto row = logits.subspan(begin, cols);
+    buffers_[static_cast<size_t>(node.outputs[0])].i32.push_back(static_cast<int32_t>(std::ranges::max_element(row) - row.begin()));
+  }
+  buffers_[static_cast<size_t>(node.outputs[1])].f32.resize(logits.size() / cols * kLogprobCols);
+}
+
+template <typename Function>
+void Run::Elementwise(const Node& node, Function function) {
+  const std::span<const float> x = In(node, 0), y = In(node, node.inputs.size() - 1);   // y is x for ops of one operand
+  for (size_t i = 0; i < x.size(); ++i) Out(node).push_back(static_cast<float>(function(x[i], y[i])));
+}
+
+template <typename Function>
+void Run::Gated(const Node& node, Function activation) {
+  const std::span<const float> x = In(node, 0);
+  const size_t n = Cols(node.outputs[0]);
+  for (size_t row = 0; row < x.size(); row += 2 * n) {
+    for (size_t i = 0; i < n; ++i) Out(node).push_back(static_cast<float>(activation(x[row + i]) * x[row + n + i]));
+  }
+}
+
+void Run::Execute(const Node& node) {
+  switch (node.op) {
+    case Op::kEmbedding: return Embedding(node);
+    case Op::kMatMul: return MatMul(node);
+    case Op::kRmsNorm: return RmsNorm(node);
+    case Op::kRope: return Rope(node, In(node, 0));
+    case Op::kNormRope: return NormRope(node);
+    case Op::kSlice: return Slice(node);
+    case Op::kKvUpdate: return KvUpdate(node);
+    case Op::kAttention: return Attention(node);
+    case Op::kAdd: return Elementwise(node, [](double x, double y) { return x + y; });
+    case Op::kMul: return Elementwise(node, [](double x, double y) { return x * y; });
+    case Op::kSilu: return Elementwise(node, [](double x, double) { return SiluOf(x); });
+    case Op::kGeluTanh: return Elementwise(node, [](double x, double) { return GeluTanhOf(x); });
+    case Op::kGatedSilu: return Gated(node, SiluOf);
+    case Op::kGatedGeluTanh: return Gated(node, GeluTanhOf);
+    case Op::kGatherRows: return GatherRows(node);
+    case Op::kSample: return Sample(node);
+  }
+}
+
+void CheckStep(const Graph& graph, const StepInputs& step) {
+  const size_t rows = step.tokens.size();
+  Require(rows <= static_cast<size_t>(graph.rows) && step.output_rows.size() <= static_cast<size_t>(graph.outputs), ErrorCode::kInvalidArgument, "interpreter: ",
+          rows, " rows and ", step.output_rows.size(), " output rows in a graph of ", graph.rows, " and ", graph.outputs);
+  Require(step.positions.size() == rows && step.slots.size() == rows, ErrorCode::kInvalidArgument, "interpreter: ", rows, " tokens, ",
+          step.positions.size(), " positions, ", step.slots.size(), " slots");
+  for (int32_t position : step.positions) {
+    Require(position >= 0 && position < graph.max_context, ErrorCode::kInvalidArgument, "interpreter: position ", position, " in a context of ", graph.max_context);
+  }
+  for (int32_t row : step.output_rows) {
+    Require(row >= 0 && static_cast<size_t>(row) < rows, ErrorCode::kInvalidArgument, "interpreter: output row ", row, " of ", rows, " rows");
+  }
+}
+
+std::vector<float> Load(const Weight& weight, const Interpreter::ReadTensor& read) {
+  if (weight.constant != nullptr) return *weight.constant;
+  std::vector<float> data;
+  for (const WeightSource& source : weight.sources) {
+    const std::vector<float> part = read(source.name);
+    Require(static_cast<int64_t>(part.size()) == source.shape.num_elements(), ErrorCode::kDataLoss, "interpreter: ", source.name, " has ", part.size(),
+            " elements, expected ", source.shape);
+    data.insert(data.end(), part.begin(), part.end());
+  }
+  for (float& element : data) element += weight.add;
+  return data;
+}
+
+}  // namespace
+
+Interpreter::Interpreter(const Graph& graph, const ReadTensor& read) : graph_(graph) {
+  Verify(graph, "handing it to the interpreter");
+  for (const Weight& weight : graph.weights) weights_.push_back(Load(weight, read));
+}
+
+std::vector<Buffer> Interpreter::Run(const StepInputs& step, KvState& kv) const {
+  CheckStep(graph_, step);
+  graph::Run run(graph_, weights_, step, kv);
+  for (const Node& node : graph_.nodes) run.Execute(node);
+  return run.TakeBuffers();
+}
+
+}  // namespace intaglio::graph

@@ -1,0 +1,49 @@
+// The oracle: runs any verified graph in plain loops, one op after the other. Values are stored as f32, sums are carried in double, so
+// its results stand for what a graph means, within rounding, and not for the bits of any kernel.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace intaglio::graph {
+
+// Live rows of one step: at most the graph's rows and outputs.
+struct StepInputs {
+  std::span<const int32_t> tokens, positions, slots;   // one a row
+  std::span<const int32_t> output_rows;                // rows whose logits are wanted
+};
+
+// What the sequences so far left behind: (layer, slot, position) -> that position's key and value, all heads side by side.
+struct KvEntry { std::vector<float> k, v; };
+using KvState = std::map<std::tuple<int32_t, int32_t, int32_t>, KvEntry>;
+
+// One value of a step, live rows only. Integer values (step inputs, ids) are in `i32`, others in `f32`; KV caches and weights are empty.
+struct Buffer {
+  std::vector<float> f32;
+  std::vector<int32_t> i32;
+};
+
+class Interpreter {
+ public:
+  // The elements of a tensor of the checkpoint, row-major.
+  using ReadTensor = std::function<std::vector<float>(const std::string& name)>;
+
+  // Verifies the graph and reads its weights. `graph` outlives the interpreter. Throws Error kDataLoss for a tensor of another size.
+  Interpreter(const Graph& graph, const ReadTensor& read);
+
+  // Runs one step and returns every value by id. Sample gives the most likely id (the lowest on a tie); its logprobs stay zero.
+  // Throws Error kInvalidArgument for rows that do not fit: too many, outside the vocabulary or context, without earlier positions.
+  [[nodiscard]] std::vector<Buffer> Run(const StepInputs& step, KvState& kv) const;
+
+ private:
+  const Graph& graph_;
+  std::vector<std::vector<float>> weights_;   // by index into Graph::weights
+};
+
+}  // namespace intaglio::graph

@@ -1,0 +1,114 @@
+#include "graph/print.h"
+
+#include <limits>
+#include <sstream>
+
+#include "base/strings.h"
+#include "graph/infer.h"
+
+namespace intaglio::graph {
+namespace {
+
+std::string_view Name(Shard shard) {
+  constexpr std::array<std::string_view, 7> kNames{"replicated", "rows", "columns", "query_heads", "kv_heads", "head_columns", "vocab"};
+  return static_cast<size_t>(shard) < kNames.size() ? kNames[static_cast<size_t>(shard)] : "?";
+}
+
+std::string_view Name(Layout layout) {
+  constexpr std::array<std::string_view, 3> kNames{"matmul", "vector", "table"};
+  return static_cast<size_t>(layout) < kNames.size() ? kNames[static_cast<size_t>(layout)] : "?";
+}
+
+template <typename T>
+bool IsInRange(int64_t index, const std::vector<T>& values) {
+  return index >= 0 && index < static_cast<int64_t>(values.size());
+}
+
+std::string Ref(const Graph& graph, ValueId id) {
+  if (!IsInRange(id, graph.values)) return StrCat("%?", id);
+  const Value& value = graph.value(id);
+  switch (value.source) {
+    case Source::kTokens: return "%tokens";
+    case Source::kPositions: return "%positions";
+    case Source::kSlots: return "%slots";
+    case Source::kOutputRows: return "%output_rows";
+    case Source::kWeight: return IsInRange(value.index, graph.weights) ? StrCat('@', graph.weights[static_cast<size_t>(value.index)].name) : StrCat("@?", value.index);
+    case Source::kNode:
+    case Source::kKvCache: break;
+  }
+  if (!IsKvCache(value)) return StrCat('%', id);
+  const std::string layer = IsInRange(value.index, graph.kv_caches) ? std::to_string(graph.kv_caches[static_cast<size_t>(value.index)].layer) : "?";
+  return value.source == Source::kKvCache ? StrCat('$', layer) : StrCat('$', layer, '.', id);
+}
+
+// Numbers as they are stored: enough digits to read the same f32 back.
+struct AttrsPrinter {
+  std::ostream& out;
+  void operator()(const NoAttrs&) const {}
+  void operator()(const EmbeddingAttrs& a) const { out << " {scale " << a.scale << '}'; }
+  void operator()(const MatMulAttrs& a) const {
+    out << " {segments " << Join(a.segments, " ") << (a.has_bias ? ", bias" : "") << (a.has_residual ? ", residual" : "") << '}';
+  }
+  void operator()(const NormAttrs& a) const { out << " {eps " << a.eps << ", width " << a.width << '}'; }
+  void operator()(const RopeAttrs& a) const {
+    out << " {head_dim " << a.head_dim << ", rotary_dim " << a.rotary_dim << (a.style == RopeStyle::kInterleaved ? ", interleaved" : ", halves");
+    if (a.eps != 0) out << ", eps " << a.eps;
+    out << '}';
+  }
+  void operator()(const SliceAttrs& a) const { out << " {columns " << a.begin << " to " << a.begin + a.size << '}'; }
+  void operator()(const AttentionAttrs& a) const {
+    out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale " << a.scale << '}';
+  }
+};
+
+void PrintWeight(std::ostream& out, const Weight& weight) {
+  out << "  " << weight.name << ' ' << weight.shape << ' ' << Name(weight.layout);
+  if (weight.add != 0) out << " + " << weight.add;
+  if (weight.sources.empty()) out << " constant";
+  for (size_t i = 0; i < weight.sources.size(); ++i) {
+    const WeightSource& source = weight.sources[i];
+    out << (i == 0 ? " <- " : ", ");
+    if (source.name != weight.name) out << source.name << ' ' << source.shape << ' ';   // usually they are the same
+    out << Name(source.shard);
+  }
+  out << '\n';
+}
+
+void PrintNode(std::ostream& out, const Graph& graph, const Node& node) {
+  out << "  ";
+  std::string labels;
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    const ValueId id = node.outputs[i];
+    out << (i == 0 ? "" : ", ") << Ref(graph, id);
+    if (!IsInRange(id, graph.values)) continue;
+    const Value& value = graph.value(id);
+    if (value.dtype != DType::kF32) out << ' ' << value.dtype;
+    if (!value.shape.empty()) out << ' ' << value.shape;
+    if (!value.label.empty()) labels += StrCat(' ', value.label);
+  }
+  out << " = " << Name(node.op);
+  for (size_t i = 0; i < node.inputs.size(); ++i) out << (i == 0 ? " " : ", ") << Ref(graph, node.inputs[i]);
+  std::visit(AttrsPrinter{out}, node.attrs);
+  out << "  # " << node.scope << (labels.empty() ? "" : ":") << labels << '\n';
+}
+
+}  // namespace
+
+std::string Print(const Graph& graph) {
+  std::ostringstream out;
+  out.precision(std::numeric_limits<float>::max_digits10);
+  out << intaglio::Name(graph.phase) << " graph: " << graph.rows << " rows, " << graph.outputs << " outputs, max_context " << graph.max_context << "\nweights\n";
+  for (const Weight& weight : graph.weights) PrintWeight(out, weight);
+  out << "kv_caches\n";
+  for (const KvCache& cache : graph.kv_caches) {
+    out << "  layer " << cache.layer << ": " << cache.kv_heads << " x " << cache.head_dim;
+    if (cache.window != 0) out << ", window " << cache.window;
+    out << '\n';
+  }
+  out << "nodes\n";
+  for (const Node& node : graph.nodes) PrintNode(out, graph, node);
+  out << "results\n  logits " << Ref(graph, graph.logits) << ", ids " << Ref(graph, graph.ids) << ", logprobs " << Ref(graph, graph.logprobs) << '\n';
+  return std::move(out).str();
+}
+
+}  // namespace intaglio::graph

@@ -1,6 +1,6 @@
 #include "graph/print.h"
 
-#include <limits>
+#include <charconv>
 #include <sstream>
 
 #include "base/strings.h"
@@ -41,29 +41,34 @@ std::string Ref(const Graph& graph, ValueId id) {
   return value.source == Source::kKvCache ? StrCat('$', layer) : StrCat('$', layer, '.', id);
 }
 
-// Numbers as they are stored: enough digits to read the same f32 back.
+// The shortest text that reads back as the same f32.
+std::string Exact(float value) {
+  std::array<char, 32> text{};
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+
 struct AttrsPrinter {
   std::ostream& out;
   void operator()(const NoAttrs&) const {}
-  void operator()(const EmbeddingAttrs& a) const { out << " {scale " << a.scale << '}'; }
+  void operator()(const EmbeddingAttrs& a) const { out << " {scale " << Exact(a.scale) << '}'; }
   void operator()(const MatMulAttrs& a) const {
     out << " {segments " << Join(a.segments, " ") << (a.has_bias ? ", bias" : "") << (a.has_residual ? ", residual" : "") << '}';
   }
-  void operator()(const NormAttrs& a) const { out << " {eps " << a.eps << ", width " << a.width << '}'; }
+  void operator()(const NormAttrs& a) const { out << " {eps " << Exact(a.eps) << ", width " << a.width << '}'; }
   void operator()(const RopeAttrs& a) const {
     out << " {head_dim " << a.head_dim << ", rotary_dim " << a.rotary_dim << (a.style == RopeStyle::kInterleaved ? ", interleaved" : ", halves");
-    if (a.eps != 0) out << ", eps " << a.eps;
+    if (a.eps != 0) out << ", eps " << Exact(a.eps);
     out << '}';
   }
   void operator()(const SliceAttrs& a) const { out << " {columns " << a.begin << " to " << a.begin + a.size << '}'; }
   void operator()(const AttentionAttrs& a) const {
-    out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale " << a.scale << '}';
+    out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale " << Exact(a.scale) << '}';
   }
 };
 
 void PrintWeight(std::ostream& out, const Weight& weight) {
   out << "  " << weight.name << ' ' << weight.shape << ' ' << Name(weight.layout);
-  if (weight.add != 0) out << " + " << weight.add;
+  if (weight.add != 0) out << " + " << Exact(weight.add);
   if (weight.sources.empty()) out << " constant";
   for (size_t i = 0; i < weight.sources.size(); ++i) {
     const WeightSource& source = weight.sources[i];
@@ -96,7 +101,6 @@ void PrintNode(std::ostream& out, const Graph& graph, const Node& node) {
 
 std::string Print(const Graph& graph) {
   std::ostringstream out;
-  out.precision(std::numeric_limits<float>::max_digits10);
   out << intaglio::Name(graph.phase) << " graph: " << graph.rows << " rows, " << graph.outputs << " outputs, max_context " << graph.max_context << "\nweights\n";
   for (const Weight& weight : graph.weights) PrintWeight(out, weight);
   out << "kv_caches\n";

@@ -2,13 +2,13 @@
 //
 //   context_encoding graph: 4 rows, 2 outputs, max_context 32
 //   weights
-//     model.norm.weight f32 [8] vector + 1 <- model.norm.weight replicated
+//     model.norm.weight [8] vector + 1 <- replicated          (declared by a layer: layout, what is added, how ranks share it)
 //   kv_caches
-//     layer 0: 1 heads x 4, window 16
+//     layer 0: 1 x 4, window 16                               (KV heads x head_dim)
 //   nodes
-//     %6 [4, 8] = embedding %tokens, @model.embed_tokens.weight {scale 2.8284271}  # model.embed_tokens: hidden.embed
+//     %9 [4, 8] = rope %8, %positions, @rope {head_dim 4, rotary_dim 4, halves}  # model.layers.0.self_attn: layer0.q_rope
 //   results
-//     logits %20, ids %21, logprobs %22
+//     logits %29, ids %30, logprobs %31
 #pragma once
 #include <string>
 

@@ -41,10 +41,10 @@ def test_files_are_short():
 
 
 def says_what_it_is_for(path: Path) -> bool:
-    """A .cc file that includes the header of its own name leaves that to the header."""
+    """A .cc file that includes the header of its own name leaves that to the header; a test's name says it."""
     text = path.read_text()
     own_header = path.suffix == ".cc" and re.search(rf'^#include "\w+/(\w+/)*{re.escape(path.stem)}\.h"', text, re.MULTILINE)
-    return bool(own_header) or not text or text.startswith(OPENING[path.suffix])
+    return path.name.endswith("_test.cc") or bool(own_header) or not text or text.startswith(OPENING[path.suffix])
 
 
 def test_every_file_of_code_opens_with_what_it_is_for():

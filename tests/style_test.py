@@ -79,3 +79,12 @@ def test_no_compiled_program_is_in_the_tree():
             if file.read(4) == b"\x7fELF":
                 wrong.append(str(path.relative_to(ROOT)))
     assert not wrong, "\n".join(wrong)
+
+
+def test_links_between_documents_lead_somewhere():
+    wrong = []
+    for path in our_files({".md"}):
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            if not (path.parent / target).exists():
+                wrong.append(f"{path.relative_to(ROOT)}: {target}")
+    assert not wrong, "\n".join(wrong)

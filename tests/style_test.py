@@ -84,7 +84,7 @@ def test_no_compiled_program_is_in_the_tree():
 def test_links_between_documents_lead_somewhere():
     wrong = []
     for path in our_files({".md"}):
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        for target in re.findall(r"\]\(([^)#:\s]+)\)", path.read_text()):
             if not (path.parent / target).exists():
                 wrong.append(f"{path.relative_to(ROOT)}: {target}")
     assert not wrong, "\n".join(wrong)

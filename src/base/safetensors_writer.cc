@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <set>
 #include <string_view>
 #include <vector>
 
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/json_string.h"
 #include "base/output_file.h"
 
 namespace intaglio {
@@ -32,23 +32,6 @@ std::string_view TypeName(DType dtype) {
   Assert(false);
 }
 
-std::string JsonString(std::string_view text) {
-  std::string json = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      json += '\\';
-      json += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escaped[7];
-      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(c));
-      json += escaped;
-    } else {
-      json += c;
-    }
-  }
-  return json + '"';
-}
-
 void Check(const std::filesystem::path& path, std::span<const NamedTensor> tensors) {
   std::set<std::string_view> names;
   for (const auto& [name, tensor] : tensors) {
@@ -66,7 +49,8 @@ std::string Header(std::span<const NamedTensor* const> tensors) {
   for (const NamedTensor* entry : tensors) {
     const TensorView& tensor = entry->tensor;
     if (json.size() > 1) json += ',';
-    json += StrCat(JsonString(entry->name), ":{\"dtype\":\"", TypeName(tensor.dtype), "\",\"shape\":[", Join(tensor.shape, ","), "],\"data_offsets\":[", offset, ',',
+    AppendJsonString(json, entry->name);
+    json += StrCat(":{\"dtype\":\"", TypeName(tensor.dtype), "\",\"shape\":[", Join(tensor.shape, ","), "],\"data_offsets\":[", offset, ',',
                    offset + tensor.bytes.size(), "]}");
     offset += tensor.bytes.size();
   }

@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "checkpoint/directory_checkpoint.h"
+#include "checkpoint/gguf_checkpoint.h"
 
 namespace intaglio::checkpoint {
 
@@ -11,7 +12,8 @@ std::unique_ptr<Checkpoint> Checkpoint::Open(const std::filesystem::path& path) 
   std::error_code ignored;
   Require(std::filesystem::exists(path, ignored), ErrorCode::kNotFound, path.string(), ": no such file or folder");
   if (std::filesystem::is_directory(path, ignored)) return OpenDirectory(path);
-  Fail(ErrorCode::kInvalidArgument, path.string(), ": expected a checkpoint folder or a .gguf file");
+  Require(path.extension() == ".gguf", ErrorCode::kInvalidArgument, path.string(), ": expected a checkpoint folder or a .gguf file");
+  return OpenGguf(GgufFile::Open(path));
 }
 
 }  // namespace intaglio::checkpoint

@@ -1,0 +1,161 @@
+// What a config.json may and may not say: each case edits a sound one.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/hf_config.h"
+#include "intaglio/error.h"
+#include "models/decoder.h"
+
+namespace intaglio::models {
+namespace {
+
+using nlohmann::json;
+
+json Load(const std::string& fixture) {
+  std::ifstream file(INTAGLIO_SOURCE_DIR "/tests/fixtures/" + fixture + "/config.json");
+  return json::parse(file);
+}
+
+json Edited(const std::string& fixture, const json& edits) {
+  json config = Load(fixture);
+  for (const auto& [key, value] : edits.items()) {
+    if (value == "absent") {
+      config.erase(key);
+    } else {
+      config[key] = value;
+    }
+  }
+  return config;
+}
+
+std::unique_ptr<Model> Parse(const json& config) { return ParseModel(checkpoint::HfConfig::Parse(config.dump(), "config.json")); }
+
+// The window of each layer.
+std::vector<int64_t> Windows(const json& config) {
+  std::vector<int64_t> windows;
+  for (const graph::KvCache& cache : Parse(config)->Build({.rows = 1, .outputs = 1, .max_context = 8}).kv_caches) windows.push_back(cache.window);
+  return windows;
+}
+
+struct Refusal {
+  const char* name;
+  const char* fixture;
+  json edits;
+  ErrorCode code;
+  const char* message;
+};
+
+std::vector<Refusal> Refusals() {
+  constexpr ErrorCode kUnsupported = ErrorCode::kUnsupported, kDataLoss = ErrorCode::kDataLoss;
+  const json llama3 = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
+  return {
+      {"UnknownArchitecture", "llama-tiny", {{"architectures", {"BertModel"}}}, kUnsupported, "unknown architecture \"BertModel\"; known: Gemma3ForCausalLM, "},
+      {"NoArchitecture", "llama-tiny", {{"architectures", "absent"}}, kDataLoss, "architectures"},
+      {"MissingSize", "llama-tiny", {{"hidden_size", "absent"}}, kDataLoss, "hidden_size"},
+      {"HugeSize", "llama-tiny", {{"vocab_size", 1e15}}, kDataLoss, "vocab_size"},
+      {"HugeLayerCount", "llama-tiny", {{"num_hidden_layers", 1000000000000}}, kDataLoss, "num_hidden_layers is 1000000000000, expected 1 to 4096"},
+      {"HugeHeadDim", "llama-tiny", {{"head_dim", 1 << 20}}, kDataLoss, "head_dim is 1048576, expected 1 to 4096"},
+      {"OddHeadDim", "llama-tiny", {{"head_dim", 15}}, kDataLoss, "head_dim is 15, but the rotary embedding needs an even number"},
+      {"HeadsNotShared", "llama-tiny", {{"num_key_value_heads", 3}}, kDataLoss, "num_attention_heads 8 is not a multiple of num_key_value_heads 3"},
+      {"HiddenNotShared", "llama-tiny", {{"head_dim", nullptr}, {"num_attention_heads", 6}}, kDataLoss, "hidden_size 64 is not a multiple of num_attention_heads 6"},
+      {"UnknownActivation", "llama-tiny", {{"hidden_act", "relu"}}, kUnsupported, "hidden_act is \"relu\"; supported: silu, gelu_pytorch_tanh"},
+      {"UnknownActivationOfGemma", "gemma3-text-tiny", {{"hidden_activation", "gelu"}}, kUnsupported, "hidden_activation is \"gelu\""},
+      {"UnknownRopeType", "llama-tiny", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}}}, kUnsupported, "supported: default, linear, llama3"},
+      {"Llama3WithoutContext", "llama-tiny", {{"rope_scaling", llama3}}, kDataLoss, "original_max_position_embeddings"},
+      {"PartialRotary", "llama-tiny", {{"partial_rotary_factor", 0.5}}, kUnsupported, "partial_rotary_factor is 0.5"},
+      {"ZeroEps", "llama-tiny", {{"rms_norm_eps", 0.0}}, kDataLoss, "rms_norm_eps is 0"},
+      {"EpsBelowF32", "llama-tiny", {{"rms_norm_eps", 1e-60}}, kDataLoss, "rms_norm_eps"},
+      {"ThetaBeyondF32", "llama-tiny", {{"rope_theta", 1e300}}, kDataLoss, "rope_theta"},
+      {"UnknownLayerType", "qwen3-tiny", {{"layer_types", {"full_attention", "chunked_attention", "full_attention"}}}, kUnsupported,
+       "layer_types has \"chunked_attention\"; supported: full_attention, sliding_attention"},
+      {"TooFewLayerTypes", "qwen3-tiny", {{"layer_types", {"full_attention"}}}, kDataLoss, "layer_types has 1 entries for 3 layers"},
+      {"SlidingThoughSwitchedOff", "qwen3-tiny", {{"layer_types", {"full_attention", "sliding_attention", "full_attention"}}}, kDataLoss, "use_sliding_window is not true"},
+      {"SlidingWithoutWindow", "gemma3-text-tiny", {{"sliding_window", nullptr}}, kDataLoss, "sliding_window"},
+      {"AttentionSoftcap", "gemma3-text-tiny", {{"attn_logit_softcapping", 50.0}}, kUnsupported, "attn_logit_softcapping is set"},
+      {"FinalSoftcap", "gemma3-text-tiny", {{"final_logit_softcapping", 30.0}}, kUnsupported, "final_logit_softcapping is set"},
+      {"Bidirectional", "gemma3-text-tiny", {{"use_bidirectional_attention", true}}, kUnsupported, "use_bidirectional_attention is true"},
+  };
+}
+
+class Refused : public testing::TestWithParam<Refusal> {};
+
+}  // namespace
+
+TEST_P(Refused, WithTheFieldAndWhatIsSupported) {
+  try {
+    (void)Parse(Edited(GetParam().fixture, GetParam().edits));
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), GetParam().code) << error.what();
+    EXPECT_TRUE(std::string_view(error.what()).starts_with("config.json")) << error.what();
+    EXPECT_NE(std::string(error.what()).find(GetParam().message), std::string::npos) << error.what();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Configs, Refused, testing::ValuesIn(Refusals()), [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Config, ModelKnowsItsNameAndSizes) {
+  const auto model = Parse(Load("gemma3-text-tiny"));
+  EXPECT_EQ(model->architecture(), "Gemma3ForCausalLM");
+  EXPECT_EQ(model->model_type(), "gemma3_text");
+  EXPECT_EQ(model->vocab_size(), 1024);
+  EXPECT_EQ(model->hidden_size(), 32);
+  EXPECT_EQ(model->num_layers(), 2);
+  EXPECT_EQ(model->max_position(), 512);
+}
+
+TEST(Config, QwenLayersSlideFromMaxWindowLayersOn) {
+  EXPECT_EQ(Windows(Load("qwen2-tiny")), (std::vector<int64_t>{0, 16, 16}));
+  EXPECT_EQ(Windows(Edited("qwen2-tiny", {{"max_window_layers", 0}})), (std::vector<int64_t>{16, 16, 16}));
+  EXPECT_EQ(Windows(Edited("qwen2-tiny", {{"max_window_layers", "absent"}})), (std::vector<int64_t>{0, 0, 0}));
+  EXPECT_EQ(Windows(Edited("qwen2-tiny", {{"use_sliding_window", false}})), (std::vector<int64_t>{0, 0, 0}));
+  EXPECT_EQ(Windows(Edited("qwen2-tiny", {{"sliding_window", nullptr}})), (std::vector<int64_t>{0, 0, 0}));
+}
+
+TEST(Config, QwenLayerTypesComeFirst) {
+  const json types = {"sliding_attention", "full_attention", "sliding_attention"};
+  EXPECT_EQ(Windows(Edited("qwen2-tiny", {{"layer_types", types}})), (std::vector<int64_t>{16, 0, 16}));
+}
+
+TEST(Config, MistralSlidesInEveryLayerOrNone) {
+  EXPECT_EQ(Windows(Load("mistral-tiny")), (std::vector<int64_t>{16, 16}));
+  EXPECT_EQ(Windows(Edited("mistral-tiny", {{"sliding_window", nullptr}})), (std::vector<int64_t>{0, 0}));
+}
+
+TEST(Config, GemmaPatternMakesEveryNthLayerGlobal) {
+  const json edits = {{"layer_types", "absent"}, {"num_hidden_layers", 7}};
+  EXPECT_EQ(Windows(Edited("gemma3-text-tiny", edits)), (std::vector<int64_t>{16, 16, 16, 16, 16, 0, 16}));
+  json other = edits;
+  other["sliding_window_pattern"] = 2;
+  EXPECT_EQ(Windows(Edited("gemma3-text-tiny", other)), (std::vector<int64_t>{16, 0, 16, 0, 16, 0, 16}));
+}
+
+TEST(Config, GemmaScalesTheGlobalRotaryBaseOnly) {
+  const std::vector<std::string> plain{"rope.dim256.theta10000", "rope.dim256.theta1e+06"}, scaled{plain[0], plain[1] + ".linear8"};
+  const auto tables = [](const json& edits) {
+    std::vector<std::string> names;
+    const graph::Graph graph = Parse(Edited("gemma3-text-tiny", edits))->Build({.rows = 1, .outputs = 1, .max_context = 8});
+    for (const graph::Weight& weight : graph.weights) {
+      if (weight.constant != nullptr) names.push_back(weight.name);   // in the order of layers: local, global
+    }
+    return names;
+  };
+  EXPECT_EQ(tables({}), plain);
+  EXPECT_EQ(tables({{"rope_theta", "absent"}, {"rope_local_base_freq", "absent"}}), plain);   // the class's defaults
+  const json linear = {{"rope_type", "linear"}, {"factor", 8.0}};
+  EXPECT_EQ(tables({{"rope_scaling", linear}}), scaled);
+  const json full = {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1000000.0}}, local = {{"rope_type", "default"}, {"rope_theta", 10000.0}};
+  const json keyed = {{"full_attention", full}, {"sliding_attention", local}};
+  EXPECT_EQ(tables({{"rope_parameters", keyed}, {"rope_theta", "absent"}, {"rope_local_base_freq", "absent"}}), scaled);
+}
+
+TEST(Config, HeadDimDefaultsToTheFamilys) {
+  const auto head_dim = [](const json& config) { return Parse(config)->Build({.rows = 1, .outputs = 1, .max_context = 8}).kv_caches[0].head_dim; };
+  EXPECT_EQ(head_dim(Edited("llama-tiny", {{"head_dim", nullptr}})), 8);   // 64 / 8
+  EXPECT_EQ(head_dim(Edited("qwen3-tiny", {{"head_dim", "absent"}})), 128);
+  EXPECT_EQ(head_dim(Edited("gemma3-text-tiny", {{"head_dim", "absent"}})), 256);
+}
+
+}  // namespace intaglio::models

@@ -1,5 +1,5 @@
-// exp, tanh, sigmoid, log of our own over 16 lanes: only add, multiply, FMA, divide, so the same bits at every level. No libm.
-// Source of the exp polynomial: Cephes expf (degree 5 in r times r^2, plus r, plus 1); error within 2 ulp over the clamped range.
+// exp and log of our own over 16 lanes: only add, multiply, FMA, divide, so the same bits at every level. No libm.
+// Sources of the polynomials: Cephes expf (degree 5 in r times r^2, plus r, plus 1; error within 2 ulp over the clamped range) and logf.
 #pragma once
 #include "kernels/isa/simd.h"
 
@@ -20,6 +20,30 @@ INTAGLIO_INLINE F32 Exp(F32 x) {
   p = Fma(p, r, Set(5.0000001201e-1f));
   p = Fma(p, Mul(r, r), Add(r, Set(1.0f)));
   return ScaleByExponent(p, magic);
+}
+
+// Natural logarithm. REQUIRES: x is positive and normal. Log(1) is exactly 0.
+INTAGLIO_INLINE F32 Log(F32 x) {
+  const U32 bits = Bits(x);
+  F32 m = FromBits(Or(And(bits, SetU32(0x007fffffu)), SetU32(0x3f000000u)));   // x = m * 2^e, m in [0.5, 1)
+  F32 e = Sub(ToF32(ShiftRight<23>(bits)), Set(126.0f));
+  const F32 middle = Set(0.707106781f);                                     // m moves to [sqrt(0.5), sqrt(2)), then to m - 1
+  e = SelectLess(m, middle, Sub(e, Set(1.0f)), e);
+  m = Sub(SelectLess(m, middle, Add(m, m), m), Set(1.0f));
+  const F32 square = Mul(m, m);
+  F32 p = Set(7.0376836292e-2f);
+  p = Fma(p, m, Set(-1.1514610310e-1f));
+  p = Fma(p, m, Set(1.1676998740e-1f));
+  p = Fma(p, m, Set(-1.2420140846e-1f));
+  p = Fma(p, m, Set(1.4249322787e-1f));
+  p = Fma(p, m, Set(-1.6668057665e-1f));
+  p = Fma(p, m, Set(2.0000714765e-1f));
+  p = Fma(p, m, Set(-2.4999993993e-1f));
+  p = Fma(p, m, Set(3.3333331174e-1f));
+  p = Mul(Mul(p, m), square);
+  p = Fma(e, Set(-2.12194440e-4f), p);                                        // ln 2 in two parts, as in Exp
+  p = Fma(square, Set(-0.5f), p);
+  return Fma(e, Set(0.693359375f), Add(m, p));
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

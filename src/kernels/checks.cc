@@ -1,0 +1,85 @@
+// Task counts and operand checks of the kernels that work row by row. A check answers before the first run, so it must leave a hostile
+// plan no way to make the kernel leave its operands; extents against memory are the device's business.
+#include "kernels/checks.h"
+
+#include <algorithm>
+
+#include "kernels/params.h"
+
+namespace intaglio::kernels {
+namespace {
+
+bool FollowsOutputs(const KernelCall& call) { return call.params.ints[kDomain] == static_cast<int64_t>(Domain::kOutputs); }
+
+const char* CheckSameShape(const KernelCall& call, int num_inputs) noexcept {
+  if (!IsMatrix(call[0])) return "the output is not an f32 matrix";
+  for (int i = 1; i <= num_inputs; ++i) {
+    if (!IsMatrix(call[i])) return "an input is not an f32 matrix";
+    if (call[i].rows != call[0].rows || call[i].cols != call[0].cols) return "the input is shaped unlike the output";
+  }
+  return CheckDomain(call);
+}
+
+// Rope's parameters and table; shapes of x and out are checked already.
+const char* CheckRotation(const KernelCall& call) noexcept {
+  const int64_t head_dim = call.params.ints[rope_params::kHeadDim], rotary_dim = call.params.ints[rope_params::kRotaryDim];
+  const int64_t style = call.params.ints[rope_params::kStyle];
+  if (head_dim < 1 || call[0].cols % head_dim != 0) return "the head size does not divide the columns";
+  if (rotary_dim < 2 || rotary_dim % 2 != 0 || rotary_dim > head_dim) return "the rotary size is odd or out of range";
+  if (style != 0 && style != 1) return "the rotary style is unknown";
+  if (!IsMatrix(call[2]) || call[2].cols != rotary_dim) return "the rotary table is not as wide as the rotary size";
+  if (FollowsOutputs(call)) return "rotary embedding works on rows, not on output rows";
+  return nullptr;
+}
+
+}  // namespace
+
+bool IsMatrix(const Tensor& tensor) noexcept {
+  return tensor.is_present() && tensor.dtype == DType::kF32 && tensor.rows > 0 && tensor.cols > 0 && tensor.stride >= tensor.cols;
+}
+
+const char* CheckDomain(const KernelCall& call) noexcept {
+  const int64_t domain = call.params.ints[kDomain];
+  const bool is_known = domain == static_cast<int64_t>(Domain::kRows) || domain == static_cast<int64_t>(Domain::kOutputs);
+  return is_known ? nullptr : "the row domain is unknown";
+}
+
+int64_t RowTasks(const KernelCall& call, const StepView& step, int) noexcept {
+  return std::min<int64_t>(FollowsOutputs(call) ? step.num_outputs : step.num_rows, call[0].rows);
+}
+
+const char* CheckUnary(const KernelCall& call) noexcept { return CheckSameShape(call, 1); }
+const char* CheckBinary(const KernelCall& call) noexcept { return CheckSameShape(call, 2); }
+
+const char* CheckGated(const KernelCall& call) noexcept {
+  if (!IsMatrix(call[0]) || !IsMatrix(call[1])) return "an operand is not an f32 matrix";
+  if (call[1].rows != call[0].rows || call[1].cols != 2 * call[0].cols) return "the input is not twice as wide as the output";
+  return CheckDomain(call);
+}
+
+const char* CheckGatherRows(const KernelCall& call) noexcept {
+  if (!IsMatrix(call[0]) || !IsMatrix(call[1])) return "an operand is not an f32 matrix";
+  if (call[1].cols != call[0].cols) return "the input is not as wide as the output";
+  return FollowsOutputs(call) ? nullptr : "gathered rows must follow the output rows";
+}
+
+const char* CheckRmsNorm(const KernelCall& call) noexcept {
+  if (const char* problem = CheckSameShape(call, 1)) return problem;
+  const int64_t width = call.params.ints[norm_params::kWidth];
+  if (width < 1 || call[0].cols % width != 0) return "the norm's width does not divide the columns";
+  if (!IsMatrix(call[2]) || call[2].rows != 1 || call[2].cols != width) return "the norm's weight is not one row of its width";
+  return nullptr;
+}
+
+const char* CheckRope(const KernelCall& call) noexcept {
+  if (const char* problem = CheckSameShape(call, 1)) return problem;
+  return CheckRotation(call);
+}
+
+const char* CheckNormRope(const KernelCall& call) noexcept {
+  if (const char* problem = CheckRope(call)) return problem;
+  const bool is_weight = IsMatrix(call[3]) && call[3].rows == 1 && call[3].cols == call.params.ints[rope_params::kHeadDim];
+  return is_weight ? nullptr : "the norm's weight is not one row of the head size";
+}
+
+}  // namespace intaglio::kernels

@@ -1,0 +1,202 @@
+// Flash attention over KV tiles at absolute positions. A span (4 tiles) is summed on its own by online softmax, tiles ascending; the
+// spans of a query are merged ascending. Both orders are part of the numerics: a query's bits do not depend on the task that holds it.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/attention_tasks.h"
+#include "kernels/isa/attention_tile.h"
+#include "kernels/kv_runs.h"
+#include "kernels/params.h"
+
+namespace intaglio::kernels::INTAGLIO_ISA {
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr int64_t kMaxHeadDim = 512;   // as CheckAttention
+
+// A task's queries, row by row, the heads of a row together; and what its sums need.
+struct Queries {
+  float packed[kMaxTaskQueries * kMaxHeadDim];    // register tile by register tile, [head_dim][queries of the tile]
+  float scores[kMaxTaskQueries * kKvTile];
+  float span_out[kMaxTaskQueries * kMaxHeadDim];  // [query][padded_dim], of the current span
+  float out[kMaxTaskQueries * kMaxHeadDim];       // merged
+  float span_maximum[kMaxTaskQueries], span_sum[kMaxTaskQueries], maximum[kMaxTaskQueries], sum[kMaxTaskQueries];
+  int64_t position[kMaxTaskQueries], first_visible[kMaxTaskQueries];
+  TileRange range[kMaxTaskQueries];               // what each query sees of the current tile
+};
+static_assert(sizeof(Queries) <= kScratchBytes);
+
+struct Context {
+  const KernelCall& call;
+  const StepView& step;
+  AttentionTask task;
+  int64_t head_dim, padded_dim;
+  int num_queries;
+};
+
+// Calls body.operator()<count>(first) for register tiles that cover all queries, the largest first.
+template <int kCount = kMaxQueries, typename Body>
+INTAGLIO_INLINE void ForRegisterTiles(int first, int num_queries, Body body) {
+  for (; num_queries - first >= kCount; first += kCount) body.template operator()<kCount>(first);
+  constexpr int kNext = kCount > 8 ? 8 : kCount > 6 ? 6 : kCount > 4 ? 4 : kCount - 1;
+  if constexpr (kNext > 0) ForRegisterTiles<kNext>(first, num_queries, body);
+}
+
+void LoadQueries(const Context& c, Queries* queries) {
+  const Tensor& q = c.call[1];
+  const auto row_of = [&](int i) { return c.task.first_row + i / c.task.num_heads; };
+  for (int i = 0; i < c.num_queries; ++i) {
+    queries->position[i] = c.step.positions[row_of(i)];
+    queries->first_visible[i] = FirstVisible(c.call, queries->position[i]);
+    queries->maximum[i] = kMinusInfinity;
+  }
+  ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
+    float* packed = queries->packed + first * c.head_dim;
+    for (int r = 0; r < kCount; ++r) {
+      const float* x = q.f32(row_of(first + r)) + (c.task.first_head + (first + r) % c.task.num_heads) * c.head_dim;
+      for (int64_t d = 0; d < c.head_dim; ++d) packed[d * kCount + r] = x[d];
+    }
+  });
+}
+
+// The hull of `count` ranges; empty ones do not widen it.
+TileRange Hull(const TileRange* ranges, int count) {
+  TileRange hull{kKvTile, 0};
+  for (int i = 0; i < count; ++i) {
+    if (ranges[i].begin >= ranges[i].end) continue;
+    hull = {std::min(hull.begin, ranges[i].begin), std::max(hull.end, ranges[i].end)};
+  }
+  return hull;
+}
+
+void AttendTile(const Context& c, const float* k_tile, Queries* queries) {
+  const float* v_tile = k_tile + KTileFloats(c.head_dim);
+  const float scale = c.call.params.floats[attention_params::kScale];
+  ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
+    const TileRange hull = Hull(queries->range + first, kCount);
+    if (hull.begin >= hull.end) return;
+    Scores<kCount>(queries->packed + first * c.head_dim, k_tile, c.head_dim, scale, hull, queries->scores + first * kKvTile);
+  });
+  for (int i = 0; i < c.num_queries; ++i) {
+    if (queries->range[i].begin >= queries->range[i].end) continue;
+    SoftmaxTile(queries->scores + i * kKvTile, queries->range[i], c.padded_dim, queries->span_maximum + i, queries->span_sum + i,
+                queries->span_out + i * c.padded_dim);
+  }
+  ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
+    const TileRange hull = Hull(queries->range + first, kCount);
+    if (hull.begin >= hull.end) return;
+    AddValues<kCount>(queries->scores + first * kKvTile, v_tile, c.padded_dim, queries->range + first, hull,
+                      queries->span_out + first * c.padded_dim);
+  });
+}
+
+void AttendSpan(const Context& c, int64_t span, Queries* queries) {
+  std::fill_n(queries->span_maximum, c.num_queries, kMinusInfinity);
+  std::fill_n(queries->span_sum, c.num_queries, 0.0f);
+  std::fill_n(queries->span_out, c.num_queries * c.padded_dim, 0.0f);
+  const int64_t first_visible = queries->first_visible[0], last = queries->position[c.num_queries - 1];   // rows ascend
+  const int64_t first_tile = std::max(span * kKvSpanTiles, first_visible / kKvTile);
+  const int64_t last_tile = std::min(span * kKvSpanTiles + kKvSpanTiles - 1, last / kKvTile);
+  for (int64_t tile = first_tile; tile <= last_tile; ++tile) {
+    const int64_t block = PhysicalBlock(c.call, c.step, c.step.slots[c.task.first_row], tile);
+    if (block < 0) continue;
+    const int64_t tile_begin = tile * kKvTile;
+    for (int i = 0; i < c.num_queries; ++i) {
+      queries->range[i] = {static_cast<int>(std::clamp<int64_t>(queries->first_visible[i] - tile_begin, 0, kKvTile)),
+                           static_cast<int>(std::clamp<int64_t>(queries->position[i] + 1 - tile_begin, 0, kKvTile))};
+    }
+    AttendTile(c, c.call[2].f32(block) + c.task.kv_head * KvHeadFloats(c.head_dim), queries);
+  }
+}
+
+// Adds the result of a later span to that of the earlier ones. The first visible span is taken as it is.
+void Merge(const float* span_out, float span_maximum, float span_sum, int64_t padded_dim, float* out, float* maximum, float* sum) {
+  if (span_maximum == kMinusInfinity) return;
+  if (*maximum == kMinusInfinity) {
+    std::copy_n(span_out, padded_dim, out);
+    *maximum = span_maximum;
+    *sum = span_sum;
+    return;
+  }
+  const float new_maximum = *maximum > span_maximum ? *maximum : span_maximum;
+  const F32 earlier = Exp(Set(*maximum - new_maximum)), later = Exp(Set(span_maximum - new_maximum));
+  for (int64_t d = 0; d < padded_dim; d += kLanes) Store(out + d, Fma(Load(span_out + d), later, Mul(Load(out + d), earlier)));
+  *sum = First(Fma(Set(span_sum), later, Mul(Set(*sum), earlier)));
+  *maximum = new_maximum;
+}
+
+void Finish(const float* sums, float sum, int64_t head_dim, float* out) {
+  const F32 inverse = Set(1.0f / sum);
+  for (int64_t d = 0; d < head_dim; d += kLanes) StoreFirst(out + d, Mul(Load(sums + d), inverse), LanesLeft(d, head_dim));
+}
+
+// Where W keeps the partial results of a (row, head): [span, from the row's first][kPartialHeader + padded_dim], maximum and sum first.
+float* Partials(const KernelCall& call, int64_t row, int64_t head, int64_t max_spans) {
+  const int64_t heads = call.params.ints[attention_params::kHeads];
+  return call[3].f32() + (row * heads + head) * max_spans * PartialFloats(call.params.ints[attention_params::kHeadDim]);
+}
+
+void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) {
+  for (int i = 0; i < c.num_queries; ++i) {
+    const int64_t span = c.task.first_span - queries.first_visible[i] / kSpanPositions;
+    if (span < 0 || c.task.first_span > queries.position[i] / kSpanPositions) continue;
+    float* partial = Partials(c.call, c.task.first_row + i / c.task.num_heads, c.task.first_head + i % c.task.num_heads, max_spans) +
+                     span * PartialFloats(c.head_dim);
+    partial[0] = queries.span_maximum[i];
+    partial[1] = queries.span_sum[i];
+    std::copy_n(queries.span_out + i * c.padded_dim, c.padded_dim, partial + kPartialHeader);
+  }
+}
+
+void StoreOutputs(const Context& c, const Queries& queries) {
+  for (int i = 0; i < c.num_queries; ++i) {
+    float* out = c.call[0].f32(c.task.first_row + i / c.task.num_heads) + (c.task.first_head + i % c.task.num_heads) * c.head_dim;
+    Finish(queries.out + i * c.padded_dim, queries.sum[i], c.head_dim, out);
+  }
+}
+
+void MergePartials(const KernelCall& call, const StepView& step, int64_t max_spans, int64_t task, float* merged) {
+  const int64_t heads = call.params.ints[attention_params::kHeads], kv_heads = call.params.ints[attention_params::kKvHeads];
+  const int64_t head_dim = call.params.ints[attention_params::kHeadDim], group = heads / kv_heads;
+  const int64_t row = task / kv_heads, position = step.positions[row];
+  const int64_t num_spans = position / kSpanPositions - FirstVisible(call, position) / kSpanPositions + 1;
+  for (int64_t head = task % kv_heads * group; head < (task % kv_heads + 1) * group; ++head) {
+    const float* partial = Partials(call, row, head, max_spans);
+    float maximum = kMinusInfinity, sum = 0.0f;
+    std::fill_n(merged, PaddedDim(head_dim), 0.0f);
+    for (int64_t span = 0; span < num_spans; ++span, partial += PartialFloats(head_dim)) {
+      Merge(partial + kPartialHeader, partial[0], partial[1], PaddedDim(head_dim), merged, &maximum, &sum);
+    }
+    Finish(merged, sum, head_dim, call[0].f32(row) + head * head_dim);
+  }
+}
+
+}  // namespace
+
+void Attention(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept {
+  const AttentionSplit split = SplitOfStep(call, step);
+  if (stage == 1) return MergePartials(call, step, split.max_spans, task, reinterpret_cast<float*>(scratch));
+
+  auto* queries = reinterpret_cast<Queries*>(scratch);
+  const int64_t head_dim = call.params.ints[attention_params::kHeadDim];
+  Context c{call, step, FindAttentionTask(call, step, task), head_dim, PaddedDim(head_dim), 0};
+  c.num_queries = static_cast<int>(c.task.num_rows * c.task.num_heads);
+  LoadQueries(c, queries);
+  if (split.is_split) {
+    AttendSpan(c, c.task.first_span, queries);
+    return StorePartials(c, *queries, split.max_spans);
+  }
+  std::fill_n(queries->out, c.num_queries * c.padded_dim, 0.0f);
+  std::fill_n(queries->sum, c.num_queries, 0.0f);
+  for (int64_t span = c.task.first_span; span <= c.task.last_span; ++span) {
+    AttendSpan(c, span, queries);
+    for (int i = 0; i < c.num_queries; ++i) {
+      Merge(queries->span_out + i * c.padded_dim, queries->span_maximum[i], queries->span_sum[i], c.padded_dim,
+            queries->out + i * c.padded_dim, queries->maximum + i, queries->sum + i);
+    }
+  }
+  StoreOutputs(c, *queries);
+}
+
+}  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -1,0 +1,73 @@
+// Kernels that look at one element of each operand. A task is one row; exactly `cols` columns are stored.
+#include "kernels/isa/math.h"
+#include "kernels/params.h"
+
+namespace intaglio::kernels::INTAGLIO_ISA {
+namespace {
+
+// Applies `op` to whole lanes, then to what is left of the row.
+template <typename Op>
+INTAGLIO_INLINE void ForLanes(int64_t cols, float* out, Op op) {
+  int64_t i = 0;
+  for (; i + kLanes <= cols; i += kLanes) Store(out + i, op([i](const float* p) { return Load(p + i); }));
+  if (i < cols) {
+    const int n = LanesLeft(i, cols);
+    StoreFirst(out + i, op([i, n](const float* p) { return LoadFirst(p + i, n); }), n);
+  }
+}
+
+// x / (1 + e^-z): where e^-z would leave the range of Exp the answer is zero, not x / e^88.
+INTAGLIO_INLINE F32 TimesSigmoid(F32 x, F32 z) {
+  const F32 y = Div(x, Add(Set(1.0f), Exp(Sub(Zero(), z))));
+  return SelectLess(z, Set(-87.0f), Set(-0.0f), y);
+}
+
+INTAGLIO_INLINE F32 SiluLanes(F32 x) { return TimesSigmoid(x, x); }
+
+// 0.5 x (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), as PyTorch's gelu(approximate="tanh"). Since (1 + tanh u) / 2 is the
+// sigmoid of 2u, there is no cancellation near zero or at either end.
+INTAGLIO_INLINE F32 GeluTanhLanes(F32 x) {
+  const F32 inner = Fma(Mul(Mul(x, x), x), Set(0.044715f), x);
+  return TimesSigmoid(x, Mul(inner, Set(1.5957691216f)));
+}
+
+}  // namespace
+
+void Add(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *a = call[1].f32(row), *b = call[2].f32(row);
+  ForLanes(call[0].cols, call[0].f32(row), [a, b](auto load) { return Add(load(a), load(b)); });
+}
+
+void Mul(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *a = call[1].f32(row), *b = call[2].f32(row);
+  ForLanes(call[0].cols, call[0].f32(row), [a, b](auto load) { return Mul(load(a), load(b)); });
+}
+
+void Silu(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float* x = call[1].f32(row);
+  ForLanes(call[0].cols, call[0].f32(row), [x](auto load) { return SiluLanes(load(x)); });
+}
+
+void GeluTanh(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float* x = call[1].f32(row);
+  ForLanes(call[0].cols, call[0].f32(row), [x](auto load) { return GeluTanhLanes(load(x)); });
+}
+
+void GatedSilu(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *gate = call[1].f32(row), *up = gate + call[0].cols;
+  ForLanes(call[0].cols, call[0].f32(row), [gate, up](auto load) { return Mul(SiluLanes(load(gate)), load(up)); });
+}
+
+void GatedGeluTanh(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *gate = call[1].f32(row), *up = gate + call[0].cols;
+  ForLanes(call[0].cols, call[0].f32(row), [gate, up](auto load) { return Mul(GeluTanhLanes(load(gate)), load(up)); });
+}
+
+void GatherRows(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
+  const Tensor &out = call[0], &x = call[1];
+  const int64_t source = step.output_rows[row];
+  if (source < 0 || source >= x.rows) return;   // the runtime's rows are within the plan's; a lying plan must stay harmless
+  std::memcpy(out.f32(row), x.f32(source), static_cast<size_t>(out.cols) * sizeof(float));
+}
+
+}  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -2,15 +2,12 @@
 //! and lstrip_blocks, `raise_exception`, `strftime_now`, Python's methods and `json.dumps`.
 use std::fmt;
 
-use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value};
-use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value as Json};
 
-use crate::python::{invalid, tojson};
-use crate::{Error, Result};
+use crate::repr::{data, invalid};
+use crate::{filters, methods, repr, strftime, Error, Result};
 
 /// All texts are JSON, but for the template and `now`.
 pub struct Request<'a> {
@@ -50,20 +47,17 @@ fn environment(now: &str) -> Result<Environment<'static>> {
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     let mut environment = Environment::new();
     environment.set_syntax(syntax.map_err(|error| Error::caller(error.to_string()))?);
-    environment.set_unknown_method_callback(unknown_method_callback);
     environment.set_fuel(Some(FUEL));
-    environment.add_filter("tojson", tojson);
+    environment.set_formatter(repr::print);
+    environment.set_unknown_method_callback(methods::call);
+    filters::add_to(&mut environment);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", move |format: &str| strftime(now, format));
+    environment.add_function("strftime_now", move |format: &str| strftime::format(now, format));
     Ok(environment)
 }
 
-fn strftime(now: DateTime, format: &str) -> std::result::Result<String, minijinja::Error> {
-    jiff::fmt::strtime::format(format, now).map_err(|error| invalid(format!("strftime_now(\"{format}\"): {error}")))
-}
-
 fn raise_exception(message: &Value) -> std::result::Result<Value, minijinja::Error> {
-    let message = message.to_string();
+    let message = repr::to_str(message);
     Err(invalid(message.clone()).with_source(Raised(message)))
 }
 
@@ -146,7 +140,7 @@ fn context(request: &Request) -> Result<Value> {
     context.insert("messages".to_owned(), messages(request.messages)?);
     context.insert("tools".to_owned(), tools);
     context.insert("add_generation_prompt".to_owned(), Json::Bool(request.add_generation_prompt));
-    Ok(Value::from(Serde(Json::Object(context))))
+    Ok(data(Json::Object(context)))
 }
 
 fn messages(json: &str) -> Result<Json> {

@@ -3,8 +3,12 @@
 mod chat_template;
 mod detokenizer;
 mod ffi;
-mod python;
+mod filters;
+mod methods;
+mod repr;
 mod special_tokens;
+mod strftime;
+mod tojson;
 mod tokenizer;
 
 /// Whose fault an error is: the caller's arguments or the model's files. Numbers are part of the ABI.

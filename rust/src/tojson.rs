@@ -1,8 +1,10 @@
-//! What chat templates see of Python: `json.dumps` and `strftime`.
+//! The `tojson` filter of Transformers: Python's `json.dumps`.
 use std::fmt::Write;
 
 use minijinja::value::{from_args, Kwargs, Rest, ValueKind, ValueOrKwargs};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, Value};
+
+use crate::repr::{float_repr, invalid};
 
 /// `tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)` of Transformers: `json.dumps` without the HTML escapes
 /// of Jinja's own filter.
@@ -164,26 +166,4 @@ fn scalar(value: &Value) -> Result<String, Error> {
         },
         kind => return Err(invalid(format!("tojson: keys must be strings, numbers, booleans or none, not {kind}"))),
     })
-}
-
-/// Python's `repr` of a float: the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16 on.
-pub fn float_repr(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    if value != 0.0 && !(1e-4..1e16).contains(&value.abs()) {
-        let text = format!("{value:e}"); // 1e-5, 1.5e16
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let exponent: i32 = exponent.parse().unwrap_or_default();
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{digits}e{sign}{:02}", exponent.abs());
-    }
-    format!("{value:?}")
-}
-
-pub fn invalid(message: String) -> Error {
-    Error::new(ErrorKind::InvalidOperation, message)
 }

@@ -1,0 +1,150 @@
+#include "runtime/plan_check.h"
+
+#include <gtest/gtest.h>
+
+#include "intaglio/error.h"
+#include "kernels/kv_layout.h"
+#include "kernels/params.h"
+
+namespace intaglio::runtime {
+namespace {
+
+using bundle::Operand;
+using bundle::Space;
+
+constexpr int64_t kVocab = 100, kContext = 128, kHeads = 2, kDim = 16, kBlocks = 4;
+constexpr uint64_t kCacheBytes = kBlocks * kernels::KvBlockBytes(kHeads, kDim);
+
+Operand F32(Space space, int64_t rows, int64_t cols) {
+  return {.space = space, .dtype = DType::kF32, .offset = 0, .bytes = static_cast<uint64_t>(rows * cols) * 4, .rows = rows, .cols = cols, .stride = cols};
+}
+
+bundle::Manifest MakeManifest() {
+  bundle::Manifest manifest;
+  manifest.vocab_size = kVocab;
+  manifest.max_context = kContext;
+  manifest.max_slots = 2;
+  manifest.kv_groups = {{.window = 0, .blocks_per_slot = 2}};
+  return manifest;
+}
+
+bundle::Plan MakePlan(const bundle::Call& call) {
+  bundle::Plan plan;
+  plan.rows = 8;
+  plan.outputs = 2;
+  plan.logits = F32(Space::kArena, 2, kVocab);
+  plan.ids = {.space = Space::kArena, .dtype = DType::kI32, .offset = 0, .bytes = 8, .rows = 2, .cols = 1, .stride = 1};
+  plan.logprobs = F32(Space::kArena, 2, kernels::sample_params::kLogprobCols);
+  plan.calls = {call};
+  return plan;
+}
+
+bundle::Call MakeCall(std::string kernel, std::vector<Operand> operands) {
+  bundle::Call call;
+  call.kernel = std::move(kernel);
+  call.label = "layers.0.thing";
+  call.operands = std::move(operands);
+  return call;
+}
+
+bundle::Call Attention() {
+  using namespace kernels::attention_params;
+  Operand cache = F32(Space::kKvCache, 1, 1);
+  cache.bytes = kCacheBytes;
+  bundle::Call call = MakeCall("attention", {F32(Space::kArena, 8, 64), F32(Space::kArena, 8, 64), cache, F32(Space::kArena, 1, 64)});
+  call.ints[kHeads] = 4;
+  call.ints[kKvHeads] = runtime::kHeads;
+  call.ints[kHeadDim] = kDim;
+  call.ints[kNumBlocks] = kBlocks;
+  return call;
+}
+
+std::string Fault(const bundle::Plan& plan, const bundle::Manifest& manifest = MakeManifest()) {
+  try {
+    CheckPlans({&plan, 1}, manifest);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kDataLoss);
+    return e.what();
+  }
+  return "";
+}
+
+std::string Fault(const bundle::Call& call) { return Fault(MakePlan(call)); }
+
+bool Contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+TEST(CheckPlans, AcceptsWhatFits) {
+  EXPECT_EQ(Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), F32(Space::kWeights, kVocab, 16)})), "");
+  EXPECT_EQ(Fault(Attention()), "");
+}
+
+TEST(CheckPlans, NamesTheCall) {
+  const std::string fault = Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), F32(Space::kWeights, kVocab - 1, 16)}));
+  EXPECT_TRUE(Contains(fault, "layers.0.thing")) << fault;
+  EXPECT_TRUE(Contains(fault, "context_encoding")) << fault;
+  EXPECT_TRUE(Contains(fault, "99")) << fault;
+}
+
+TEST(CheckPlans, NothingMayWriteToWeights) {
+  EXPECT_TRUE(Contains(Fault(MakeCall("add", {F32(Space::kWeights, 8, 16)})), "weights"));
+  const Operand arena = F32(Space::kArena, 8, 16);
+  EXPECT_TRUE(Contains(Fault(MakeCall("matmul_f32", {arena, arena, arena, arena, arena, F32(Space::kWeights, 8, 16)})), "operand 5"));
+}
+
+TEST(CheckPlans, RowsOfAStepMustFit) {
+  EXPECT_TRUE(Contains(Fault(MakeCall("add", {F32(Space::kArena, 7, 16)})), "7 rows for a step of 8"));
+  bundle::Call on_outputs = MakeCall("add", {F32(Space::kArena, 2, 16)});
+  on_outputs.ints[kernels::kDomain] = static_cast<int64_t>(kernels::Domain::kOutputs);
+  EXPECT_EQ(Fault(on_outputs), "");
+  on_outputs.ints[kernels::kDomain] = 2;
+  EXPECT_TRUE(Contains(Fault(on_outputs), "domain 2"));
+}
+
+TEST(CheckPlans, PositionsAndBlocksMustFit) {
+  const Operand arena = F32(Space::kArena, 8, 16);
+  EXPECT_TRUE(Contains(Fault(MakeCall("rope", {arena, arena, F32(Space::kWeights, kContext - 1, 16)})), "rotary"));
+  bundle::Call call = Attention();
+  call.ints[kernels::attention_params::kGroup] = 1;
+  EXPECT_TRUE(Contains(Fault(call), "KV group 1"));
+  call = Attention();
+  call.ints[kernels::attention_params::kNumBlocks] = kBlocks - 1;
+  EXPECT_TRUE(Contains(Fault(call), "3 KV blocks"));
+  call = Attention();
+  call.operands[2].bytes = kCacheBytes - 1;
+  EXPECT_TRUE(Contains(Fault(call), "bytes of KV cache"));
+  call = Attention();
+  call.ints[kernels::attention_params::kHeadDim] = 0;
+  EXPECT_FALSE(Fault(call).empty());
+}
+
+TEST(CheckPlans, ResultsMustBeWhereTheEngineReadsThem) {
+  const bundle::Call call = MakeCall("add", {F32(Space::kArena, 8, 16)});
+  bundle::Plan plan = MakePlan(call);
+  plan.logits.cols = kVocab + 1;
+  EXPECT_TRUE(Contains(Fault(plan), "logits"));
+  plan = MakePlan(call);
+  plan.ids.rows = 1;
+  EXPECT_TRUE(Contains(Fault(plan), "ids"));
+  plan = MakePlan(call);
+  plan.logprobs.space = Space::kNone;
+  EXPECT_TRUE(Contains(Fault(plan), "log-probabilities"));
+  plan = MakePlan(call);
+  plan.outputs = 9;
+  EXPECT_TRUE(Contains(Fault(plan), "9 outputs"));
+}
+
+TEST(CheckManifest, AbsurdSizesAreRefusedBeforeAnythingIsAllocated) {
+  EXPECT_NO_THROW(CheckManifest(MakeManifest()));
+  bundle::Manifest manifest = MakeManifest();
+  manifest.max_context = int64_t{1} << 60;
+  EXPECT_THROW(CheckManifest(manifest), Error);
+  manifest = MakeManifest();
+  manifest.max_slots = -1;
+  EXPECT_THROW(CheckManifest(manifest), Error);
+  manifest = MakeManifest();
+  manifest.kv_groups[0].blocks_per_slot = int64_t{1} << 60;
+  EXPECT_THROW(CheckManifest(manifest), Error);
+}
+
+}  // namespace
+}  // namespace intaglio::runtime

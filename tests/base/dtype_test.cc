@@ -1,0 +1,69 @@
+#include "base/dtype.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace intaglio {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+uint32_t Bits(float value) { return std::bit_cast<uint32_t>(value); }
+
+// Written from the definition: sign, exponent and mantissa as numbers.
+float F16ByDefinition(uint16_t bits) {
+  const int sign = bits >> 15 != 0 ? -1 : 1, exponent = bits >> 10 & 31, mantissa = bits & 1023;
+  if (exponent == 31) return mantissa == 0 ? static_cast<float>(sign) * kInfinity : std::numeric_limits<float>::quiet_NaN();
+  const double magnitude = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+  return std::copysign(static_cast<float>(magnitude), static_cast<float>(sign));
+}
+
+TEST(DType, NamesLeadBackToTheirType) {
+  for (int i = 0; i <= static_cast<int>(DType::kI16); ++i) {
+    const auto dtype = static_cast<DType>(i);
+    EXPECT_EQ(DTypeFromName(Name(dtype)), dtype);
+  }
+  EXPECT_EQ(DTypeFromName("float32"), std::nullopt);
+}
+
+TEST(F16, EveryBitPatternHasTheValueOfItsDefinition) {
+  for (uint32_t bits = 0; bits < 1 << 16; ++bits) {
+    const float value = F16ToF32(static_cast<uint16_t>(bits)), expected = F16ByDefinition(static_cast<uint16_t>(bits));
+    if (std::isnan(expected)) {
+      EXPECT_TRUE(std::isnan(value)) << bits;
+    } else {
+      EXPECT_EQ(Bits(value), Bits(expected)) << bits;
+    }
+  }
+}
+
+TEST(Bf16, EveryBitPatternSurvivesWideningAndRounding) {
+  for (uint32_t bits = 0; bits < 1 << 16; ++bits) {
+    const float value = Bf16ToF32(static_cast<uint16_t>(bits));
+    const uint16_t back = F32ToBf16(value);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(Bf16ToF32(back))) << bits;
+    } else {
+      EXPECT_EQ(back, bits);
+    }
+  }
+}
+
+TEST(Bf16, RoundsTiesToEven) {
+  EXPECT_EQ(F32ToBf16(std::bit_cast<float>(0x3f808000u)), 0x3f80);  // halfway above an even number: down
+  EXPECT_EQ(F32ToBf16(std::bit_cast<float>(0x3f818000u)), 0x3f82);  // halfway above an odd number: up
+  EXPECT_EQ(F32ToBf16(std::bit_cast<float>(0x3f808001u)), 0x3f81);  // just above halfway: up
+  EXPECT_EQ(F32ToBf16(std::bit_cast<float>(0x3f80ffffu)), 0x3f81);
+}
+
+TEST(Bf16, RoundsTheLargestNumbersToInfinity) {
+  EXPECT_EQ(Bf16ToF32(F32ToBf16(std::numeric_limits<float>::max())), kInfinity);
+  EXPECT_EQ(Bf16ToF32(F32ToBf16(-std::numeric_limits<float>::max())), -kInfinity);
+}
+
+TEST(Bf16, KeepsNanWhosePayloadIsInTheLowerHalf) { EXPECT_TRUE(std::isnan(Bf16ToF32(F32ToBf16(std::bit_cast<float>(0x7f800001u))))); }
+
+}  // namespace
+}  // namespace intaglio

@@ -52,12 +52,19 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<ExportOptions>();  // lives as long as the parser's callbacks
   command->add_option("SRC", options->source, "Checkpoint directory (config.json, *.safetensors, tokenizer.json) or .gguf file")->required();
   command->add_option("OUT", options->output, "Bundle directory to make")->required();
-  command->add_option("--dtype", options->dtype, "Weights in the bundle: f32 or bf16 (default: f32 for an f32 checkpoint, else bf16)")->check(CLI::IsMember({"f32", "bf16"}));
-  command->add_option("--max-context", options->max_context, "Tokens a sequence may have (default: the model's limit, at most 4096)")->check(CLI::PositiveNumber);
+  command->add_option("--dtype", options->dtype, "Weights in the bundle: f32 or bf16 (default: f32 for an f32 checkpoint, else bf16)")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command->add_option("--max-context", options->max_context, "Tokens a sequence may have (default: the model's limit, at most 4096)")
+      ->check(CLI::PositiveNumber);
   command->add_option("--max-batch", options->max_batch, "Sequences at once (default: the largest batch bucket)")->check(CLI::PositiveNumber);
-  command->add_option("--prefill-buckets", options->prefill_buckets, "Rows of the prompt graphs, e.g. 16,64,256 (the default)")->delimiter(',')->check(CLI::PositiveNumber);
-  command->add_option("--batch-buckets", options->batch_buckets, "Sequences of the decode graphs, e.g. 1,2,4 (the default)")->delimiter(',')->check(CLI::PositiveNumber);
-  command->add_option("--speculation", options->speculation, "Also build graphs that verify K proposed tokens a sequence")->check(CLI::NonNegativeNumber);
+  command->add_option("--prefill-buckets", options->prefill_buckets, "Rows of the prompt graphs, e.g. 16,64,256 (the default)")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command->add_option("--batch-buckets", options->batch_buckets, "Sequences of the decode graphs, e.g. 1,2,4 (the default)")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command->add_option("--speculation", options->speculation, "Also build graphs that verify K proposed tokens a sequence")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--force", options->force, "Replace an existing bundle");
   command->callback([options, &chosen] { chosen = [options] { return RunExport(*options); }; });
 }

@@ -12,7 +12,7 @@ void Note(int signal) { noted_signal = signal; }
 
 InterruptGuard::InterruptGuard() {
   noted_signal = 0;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = Note;
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one has its default effect; no SA_RESTART: reads return
   sigaction(SIGINT, &action, &old_interrupt_);

@@ -17,7 +17,7 @@ class InterruptGuard {
 
  private:
   [[nodiscard]] static int signal();
-  struct sigaction old_interrupt_ {}, old_terminate_{};
+  struct sigaction old_interrupt_{}, old_terminate_{};
 };
 
 }  // namespace intaglio::cli

@@ -19,11 +19,6 @@ constexpr const char* kFooter = R"(Examples:
 
 `intaglio COMMAND --help` explains each command. INTAGLIO_ISA=scalar|avx2|avx512 forces an instruction set.)";
 
-int Fail(const char* message) {
-  intaglio::cli::PrintError(message);
-  return kFailed;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -44,8 +39,10 @@ int main(int argc, char** argv) {
   try {
     return command();
   } catch (const std::bad_alloc&) {
-    return Fail("out of memory");
+    intaglio::cli::PrintError("out of memory");
+    return kFailed;
   } catch (const std::exception& e) {
-    return Fail(e.what());
+    intaglio::cli::PrintError(e.what());
+    return kFailed;
   }
 }

@@ -15,7 +15,8 @@ const text::Tokenizer& Model::RequireTokenizer() const {
 
 text::ChatTemplate Model::RequireChatTemplate() const {
   std::optional<text::ChatTemplate> chat_template = text::ChatTemplate::Load(path);
-  Require(chat_template.has_value(), ErrorCode::kUnsupported, path.string(), ": the bundle has no chat template (a base model?); use -p PROMPT to continue a text");
+  Require(chat_template.has_value(), ErrorCode::kUnsupported, path.string(),
+          ": the bundle has no chat template (a base model?); use -p PROMPT to continue a text");
   return *std::move(chat_template);
 }
 

@@ -36,11 +36,13 @@ struct RunOptions {
 
 void SaveLogits(const std::filesystem::path& path, const GenerateResult& result, int64_t vocab_size) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(result.logits));
-  const NamedTensor tensor{.name = "logits", .tensor = {.dtype = DType::kF32, .shape = {std::ssize(result.logits) / vocab_size, vocab_size}, .bytes = bytes}};
+  const NamedTensor tensor{.name = "logits",
+                           .tensor = {.dtype = DType::kF32, .shape = {std::ssize(result.logits) / vocab_size, vocab_size}, .bytes = bytes}};
   WriteSafetensors(path, {&tensor, 1});
 }
 
-nlohmann::ordered_json ToJson(const GenerateRequest& request, const GenerateResult& result, const std::optional<std::string>& text, const Statistics& s) {
+nlohmann::ordered_json ToJson(const GenerateRequest& request, const GenerateResult& result, const std::optional<std::string>& text,
+                              const Statistics& s) {
   nlohmann::ordered_json json{{"prompt_ids", request.prompt}, {"ids", result.ids}, {"text", nullptr}, {"finish_reason", result.finish_reason}};
   if (text) json["text"] = *text;
   json["timings"] = {{"load_s", s.load_seconds},
@@ -97,11 +99,16 @@ int Run(const RunOptions& options) {
 }
 
 void AddSamplingOptions(CLI::App* command, SamplingParams& sampling) {
-  command->add_option("--temperature", sampling.temperature, "Draw from the distribution at this temperature; 0 (default): take the most likely token")->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--temperature", sampling.temperature, "Draw from the distribution at this temperature; 0 (default): take the most likely token")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--top-k", sampling.top_k, "Draw from the K most likely tokens; 0 (default): all")->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", sampling.top_p, "Draw from the most likely tokens that hold this probability; 1 (default): all")->check(CLI::Range(0.0, 1.0));
-  command->add_option("--min-p", sampling.min_p, "Leave out tokens less likely than this share of the likeliest; 0 (default): none")->check(CLI::Range(0.0, 1.0));
-  command->add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1: make tokens of prompt and answer less likely; 1 (default): off")->check(CLI::PositiveNumber);
+  command->add_option("--top-p", sampling.top_p, "Draw from the most likely tokens that hold this probability; 1 (default): all")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--min-p", sampling.min_p, "Leave out tokens less likely than this share of the likeliest; 0 (default): none")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1: make tokens of prompt and answer less likely; 1 (default): off")
+      ->check(CLI::PositiveNumber);
   command->add_option("--presence-penalty", sampling.presence_penalty, "Subtract from the logits of tokens in the answer; 0 (default): off");
   command->add_option("--frequency-penalty", sampling.frequency_penalty, "The same, for each time a token occurs; 0 (default): off");
   command->add_option("--seed", sampling.seed, "Which draws; the same seed gives the same text (default 0)");
@@ -123,8 +130,11 @@ void AddRunCommand(CLI::App& app, Command& chosen) {
   command->add_flag("--ignore-eos", options->ignores_eos, "Go on after an end-of-sequence token");
   AddSamplingOptions(command, options->request.sampling);
   command->add_option("--threads", options->threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
-  CLI::Option* json = command->add_flag("--json", options->is_json, "Print one JSON object: prompt_ids, ids, text, finish_reason, timings, memory")->excludes(chat);
-  command->add_option("--logprobs", options->request.sampling.num_logprobs, "With --json: the N most likely tokens of each step, at most 20")->check(CLI::Range(1, 20))->needs(json);
+  CLI::Option* json =
+      command->add_flag("--json", options->is_json, "Print one JSON object: prompt_ids, ids, text, finish_reason, timings, memory")->excludes(chat);
+  command->add_option("--logprobs", options->request.sampling.num_logprobs, "With --json: the N most likely tokens of each step, at most 20")
+      ->check(CLI::Range(1, 20))
+      ->needs(json);
   command->add_option("--logits", options->logits, "Save f32 logits [rows, vocabulary]: row i is what follows token i")->excludes(chat);
   command->callback([options, &chosen] { chosen = [options] { return Run(*options); }; });
 }

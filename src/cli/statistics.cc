@@ -43,7 +43,8 @@ uint64_t PeakRssBytes() { return StatusBytes("VmHWM:"); }
 std::string ToString(const Statistics& s) {
   std::string text = StrCat("prefill ", s.prefill_tokens, " tokens, ", Rate(s.prefill_tokens_per_second()));
   if (s.decode_tokens > 0) text += StrCat("; decode ", s.decode_tokens, " tokens, ", Rate(s.decode_tokens_per_second()));
-  return StrCat(text, "; memory ", FormatBytes(s.planned_bytes), " planned, ", FormatBytes(RssBytes()), " held, ", FormatBytes(PeakRssBytes()), " at peak");
+  return StrCat(text, "; memory ", FormatBytes(s.planned_bytes), " planned, ", FormatBytes(RssBytes()), " held, ", FormatBytes(PeakRssBytes()),
+                " at peak");
 }
 
 }  // namespace intaglio::cli

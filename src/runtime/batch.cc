@@ -17,7 +17,11 @@ std::optional<size_t> SmallestPlan(std::span<const bundle::Plan> plans, Phase ph
 }
 
 Batch::Batch(int32_t max_rows, int32_t max_outputs)
-    : tokens_(static_cast<size_t>(max_rows)), positions_(tokens_.size()), slots_(tokens_.size()), output_rows_(static_cast<size_t>(max_outputs)), sampling_(output_rows_.size()) {}
+    : tokens_(static_cast<size_t>(max_rows)),
+      positions_(tokens_.size()),
+      slots_(tokens_.size()),
+      output_rows_(static_cast<size_t>(max_outputs)),
+      sampling_(output_rows_.size()) {}
 
 void Batch::Clear() noexcept { num_rows_ = num_outputs_ = 0; }
 

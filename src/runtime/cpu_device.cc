@@ -44,11 +44,15 @@ CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_thr
 
 std::byte* CpuDevice::Address(const bundle::Operand& operand) const noexcept {
   switch (operand.space) {
-    case bundle::Space::kNone: return nullptr;
-    case bundle::Space::kArena: return arena_.data() + operand.offset;
-    case bundle::Space::kKvCache: return kv_cache_.data() + operand.offset;
+    case bundle::Space::kNone:
+      return nullptr;
+    case bundle::Space::kArena:
+      return arena_.data() + operand.offset;
+    case bundle::Space::kKvCache:
+      return kv_cache_.data() + operand.offset;
     // Mapped read-only; plan_check.h lets no call write there.
-    case bundle::Space::kWeights: return const_cast<std::byte*>(bundle_.weights.bytes().data()) + operand.offset;
+    case bundle::Space::kWeights:
+      return const_cast<std::byte*>(bundle_.weights.bytes().data()) + operand.offset;
   }
   return nullptr;
 }
@@ -61,11 +65,13 @@ CpuDevice::ResolvedCall CpuDevice::Resolve(const bundle::Call& call, kernels::Is
           " operands; at most ", kernels::kMaxOperands, " are possible");
   for (size_t i = 0; i < call.operands.size(); ++i) {
     const bundle::Operand& operand = call.operands[i];
-    resolved.call.operands[i] = {.data = Address(operand), .rows = operand.rows, .cols = operand.cols, .stride = operand.stride, .dtype = operand.dtype};
+    resolved.call.operands[i] = {
+        .data = Address(operand), .rows = operand.rows, .cols = operand.cols, .stride = operand.stride, .dtype = operand.dtype};
   }
   resolved.call.params = {.ints = call.ints, .floats = call.floats};
   const char* fault = resolved.kernel->check(resolved.call);
-  Require(fault == nullptr, ErrorCode::kDataLoss, "call ", call.label, " (", call.kernel, ") of the plan cannot run: ", fault == nullptr ? "" : fault);
+  Require(fault == nullptr, ErrorCode::kDataLoss, "call ", call.label, " (", call.kernel,
+          ") of the plan cannot run: ", fault == nullptr ? "" : fault);
   return resolved;
 }
 

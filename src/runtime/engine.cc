@@ -23,9 +23,12 @@ using kernels::sample_params::kMaxLogprobs;
 
 Phase PhaseOf(StepKind kind) {
   switch (kind) {
-    case StepKind::kContextEncoding: return Phase::kContextEncoding;
-    case StepKind::kTokenGeneration: return Phase::kTokenGeneration;
-    case StepKind::kSpeculation: return Phase::kSpeculation;
+    case StepKind::kContextEncoding:
+      return Phase::kContextEncoding;
+    case StepKind::kTokenGeneration:
+      return Phase::kTokenGeneration;
+    case StepKind::kSpeculation:
+      return Phase::kSpeculation;
   }
   return Phase::kContextEncoding;
 }
@@ -43,10 +46,11 @@ Bundle OpenBundle(const std::filesystem::path& path, bool verify_checksums) {
   const bundle::Manifest& manifest = bundle.manifest;
   Require(manifest.numerics == "portable", ErrorCode::kUnsupported, path.string(), ": the bundle has ", manifest.numerics,
           " numerics; this version computes portable ones: export it again");
-  Require(manifest.tp_degree == 1 && manifest.ep_degree == 1, ErrorCode::kUnsupported, path.string(), ": the bundle is for TP ", manifest.tp_degree, " x EP ",
-          manifest.ep_degree, "; this version runs one rank: export it again");
+  Require(manifest.tp_degree == 1 && manifest.ep_degree == 1, ErrorCode::kUnsupported, path.string(), ": the bundle is for TP ", manifest.tp_degree,
+          " x EP ", manifest.ep_degree, "; this version runs one rank: export it again");
   for (Phase phase : {Phase::kContextEncoding, Phase::kTokenGeneration}) {
-    Require(runtime::SmallestPlan(bundle.plans, phase, 1, 1).has_value(), ErrorCode::kDataLoss, path.string(), ": the bundle has no plan for ", Name(phase));
+    Require(runtime::SmallestPlan(bundle.plans, phase, 1, 1).has_value(), ErrorCode::kDataLoss, path.string(), ": the bundle has no plan for ",
+            Name(phase));
   }
   runtime::CheckManifest(manifest);
   runtime::CheckPlans(bundle.plans, manifest);
@@ -110,16 +114,17 @@ class BundleEngine final : public Engine {
 
   void SetPromptLength(int32_t slot, int32_t length) override {
     RequireSlot(slot);
-    Require(length >= 0 && length <= info_.max_context, ErrorCode::kInvalidArgument, "slot ", slot, " cannot have a prompt of ", length, " tokens; the bundle's context is ",
-            info_.max_context);
+    Require(length >= 0 && length <= info_.max_context, ErrorCode::kInvalidArgument, "slot ", slot, " cannot have a prompt of ", length,
+            " tokens; the bundle's context is ", info_.max_context);
     history_.SetPrompt(slot, length);
   }
 
   void Truncate(int32_t slot, int32_t length) override {
     const int32_t current = this->length(slot), shortest = kv_.shortest_truncation(slot);
-    Require(length >= 0 && length <= current, ErrorCode::kInvalidArgument, "slot ", slot, " has ", current, " tokens and cannot be truncated to ", length);
-    Require(length == 0 || length >= shortest, ErrorCode::kInvalidArgument, "slot ", slot, " cannot be truncated to ", length, " tokens: its sliding-window layers only reach back to ",
-            shortest, "; truncate to 0 and encode the prompt again");
+    Require(length >= 0 && length <= current, ErrorCode::kInvalidArgument, "slot ", slot, " has ", current, " tokens and cannot be truncated to ",
+            length);
+    Require(length == 0 || length >= shortest, ErrorCode::kInvalidArgument, "slot ", slot, " cannot be truncated to ", length,
+            " tokens: its sliding-window layers only reach back to ", shortest, "; truncate to 0 and encode the prompt again");
     kv_.Truncate(slot, length);
     if (length == 0) history_.Reset(slot);
   }

@@ -18,7 +18,8 @@ class SlotLease {
   SlotLease(Engine& engine, int32_t slot) : engine_(engine), slot_(slot), is_owned_(slot < 0) {
     if (!is_owned_) return;
     const std::optional<int32_t> free = engine.AcquireSlot();
-    Require(free.has_value(), ErrorCode::kResourceExhausted, "all ", engine.info().max_slots, " slots are taken: release one, or export with a larger --max-batch");
+    Require(free.has_value(), ErrorCode::kResourceExhausted, "all ", engine.info().max_slots,
+            " slots are taken: release one, or export with a larger --max-batch");
     slot_ = *free;
   }
   SlotLease(const SlotLease&) = delete;
@@ -39,11 +40,12 @@ void CheckRequest(const Engine& engine, const GenerateRequest& request) {
   const ModelInfo& info = engine.info();
   const int64_t prompt = std::ssize(request.prompt);
   Require(prompt > 0, kCode, "the prompt is empty: it needs at least one token");
-  Require(prompt <= info.max_context, kCode, "the prompt has ", prompt, " tokens, but the bundle's context is ", info.max_context, ": export with --max-context ", prompt,
-          " or more, or shorten the prompt");
+  Require(prompt <= info.max_context, kCode, "the prompt has ", prompt, " tokens, but the bundle's context is ", info.max_context,
+          ": export with --max-context ", prompt, " or more, or shorten the prompt");
   Require(request.max_tokens >= 0, kCode, "max_tokens is ", request.max_tokens, "; it cannot be negative");
   const int32_t max_chunk = engine.max_rows(StepKind::kContextEncoding);
-  Require(request.chunk >= 0 && request.chunk <= max_chunk, kCode, "chunk is ", request.chunk, ", but the bundle's largest prefill bucket is ", max_chunk);
+  Require(request.chunk >= 0 && request.chunk <= max_chunk, kCode, "chunk is ", request.chunk, ", but the bundle's largest prefill bucket is ",
+          max_chunk);
 }
 
 class Generation {

@@ -48,7 +48,8 @@ void DescribeModel(const Bundle& bundle, Text& text) {
   text.Line("weights", Name(m.weight_dtype), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
   text.Line("shape", m.num_layers, " layers, hidden size ", m.hidden_size, ", vocabulary of ", m.vocab_size);
   text.Line("context", m.max_context, " tokens, ", m.max_slots, m.max_slots == 1 ? " slot" : " slots");
-  text.Line("buckets", "prefill ", Join(m.prefill_buckets), "; batch ", Join(m.batch_buckets), "; speculation ", m.speculation == 0 ? "none" : StrCat(m.speculation, " proposed tokens"));
+  text.Line("buckets", "prefill ", Join(m.prefill_buckets), "; batch ", Join(m.batch_buckets), "; speculation ",
+            m.speculation == 0 ? "none" : StrCat(m.speculation, " proposed tokens"));
 }
 
 void DescribeMemory(const Manifest& m, Text& text) {
@@ -68,14 +69,16 @@ void DescribeKvCache(const Manifest& m, Text& text) {
       layers.push_back(layer);
     }
     const bundle::KvGroup& g = m.kv_groups[group];
-    text.Line(StrCat("group ", group), g.window == 0 ? "full attention" : StrCat("window of ", g.window), ", ", g.blocks_per_slot, " blocks a slot, ", FormatBytes(bytes), ", layers ", Join(layers));
+    text.Line(StrCat("group ", group), g.window == 0 ? "full attention" : StrCat("window of ", g.window), ", ", g.blocks_per_slot, " blocks a slot, ",
+              FormatBytes(bytes), ", layers ", Join(layers));
   }
 }
 
 void DescribeGraphs(const Bundle& bundle, Text& text) {
   text.Heading("Graphs");
   for (const Plan& plan : bundle.plans) {
-    text.Line(StrCat(Name(plan.phase)), "  ", plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ", FormatBytes(plan.arena_bytes));
+    text.Line(StrCat(Name(plan.phase)), "  ", plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ",
+              FormatBytes(plan.arena_bytes));
   }
 }
 
@@ -106,8 +109,8 @@ std::string Graphs(const Bundle& bundle) {
 std::string Json(const Bundle& bundle) {
   std::vector<std::string> plans;
   for (const Plan& plan : bundle.plans) {
-    plans.push_back(StrCat(R"({"phase": ")", Name(plan.phase), R"(", "rows": )", plan.rows, R"(, "outputs": )", plan.outputs, R"(, "calls": )", plan.calls.size(), R"(, "arena_bytes": )",
-                           plan.arena_bytes, '}'));
+    plans.push_back(StrCat(R"({"phase": ")", Name(plan.phase), R"(", "rows": )", plan.rows, R"(, "outputs": )", plan.outputs, R"(, "calls": )",
+                           plan.calls.size(), R"(, "arena_bytes": )", plan.arena_bytes, '}'));
   }
   return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), "]}\n");
 }
@@ -133,12 +136,18 @@ std::string Memory(const Manifest& manifest) {
 std::string Inspect(const std::filesystem::path& path, InspectView view) {
   const Bundle bundle = Bundle::Open(path);
   switch (view) {
-    case InspectView::kSummary: return Summary(bundle);
-    case InspectView::kMemory: return Memory(bundle.manifest);
-    case InspectView::kPlan: return Plans(bundle);
-    case InspectView::kGraph: return Graphs(bundle);
-    case InspectView::kWeights: return Weights(bundle.manifest);
-    case InspectView::kJson: return Json(bundle);
+    case InspectView::kSummary:
+      return Summary(bundle);
+    case InspectView::kMemory:
+      return Memory(bundle.manifest);
+    case InspectView::kPlan:
+      return Plans(bundle);
+    case InspectView::kGraph:
+      return Graphs(bundle);
+    case InspectView::kWeights:
+      return Weights(bundle.manifest);
+    case InspectView::kJson:
+      return Json(bundle);
   }
   return {};
 }

@@ -43,8 +43,8 @@ class CallChecker {
  private:
   template <typename... Parts>
   void Require(bool is_ok, const Parts&... message) const {
-    intaglio::Require(is_ok, ErrorCode::kDataLoss, "plan of ", Name(plan_.phase), " with ", plan_.rows, " rows: call ", call_.label, " (", call_.kernel,
-                      ") ", message...);
+    intaglio::Require(is_ok, ErrorCode::kDataLoss, "plan of ", Name(plan_.phase), " with ", plan_.rows, " rows: call ", call_.label, " (",
+                      call_.kernel, ") ", message...);
   }
 
   [[nodiscard]] Operand operand(size_t i) const { return i < call_.operands.size() ? call_.operands[i] : Operand{}; }
@@ -76,9 +76,11 @@ class CallChecker {
     CheckAtLeast(blocks, manifest_.max_slots * manifest_.kv_groups[static_cast<size_t>(group)].blocks_per_slot, "KV blocks for a pool");
     const int64_t kv_heads = call_.ints[kKvHeads], head_dim = call_.ints[kHeadDim];
     constexpr int64_t kPlausible = 1 << 20;  // keeps the product below within 64 bits
-    Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && blocks < (int64_t{1} << 40), "has KV heads ", kv_heads, " x ", head_dim);
+    Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && blocks < (int64_t{1} << 40), "has KV heads ", kv_heads,
+            " x ", head_dim);
     const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, head_dim));
-    Require(cache.bytes / block_bytes >= static_cast<uint64_t>(blocks), "has ", cache.bytes, " bytes of KV cache for ", blocks, " blocks of ", block_bytes);
+    Require(cache.bytes / block_bytes >= static_cast<uint64_t>(blocks), "has ", cache.bytes, " bytes of KV cache for ", blocks, " blocks of ",
+            block_bytes);
   }
 
   const Plan& plan_;
@@ -87,8 +89,8 @@ class CallChecker {
 };
 
 void CheckResult(const Plan& plan, const Operand& operand, DType dtype, int64_t cols, std::string_view what) {
-  const bool is_ok = operand.space == Space::kArena && operand.dtype == dtype && operand.rows >= plan.outputs && operand.cols == cols && operand.stride >= cols &&
-                     operand.bytes / SizeOf(dtype) >= static_cast<uint64_t>((operand.rows - 1) * operand.stride + cols);
+  const bool is_ok = operand.space == Space::kArena && operand.dtype == dtype && operand.rows >= plan.outputs && operand.cols == cols &&
+                     operand.stride >= cols && operand.bytes / SizeOf(dtype) >= static_cast<uint64_t>((operand.rows - 1) * operand.stride + cols);
   Require(is_ok, ErrorCode::kDataLoss, "plan of ", Name(plan.phase), " with ", plan.rows, " rows: its ", what, " are no ", Name(dtype), " matrix of ",
           plan.outputs, " x ", cols, " in the arena");
 }
@@ -97,9 +99,12 @@ void CheckResult(const Plan& plan, const Operand& operand, DType dtype, int64_t 
 
 void CheckManifest(const Manifest& manifest) {
   constexpr int64_t kMaxSlots = 1 << 16, kMaxHistory = int64_t{1} << 32;  // far beyond any machine; keeps tables of slots x context sane
-  const bool is_ok = manifest.max_slots > 0 && manifest.max_slots <= kMaxSlots && manifest.max_context > 0 && manifest.max_context <= kMaxHistory / manifest.max_slots;
-  Require(is_ok, ErrorCode::kDataLoss, "the bundle's manifest has ", manifest.max_slots, " slots of ", manifest.max_context, " tokens, which cannot be");
-  Require(manifest.vocab_size > 0 && manifest.vocab_size <= INT32_MAX, ErrorCode::kDataLoss, "the bundle's manifest has a vocabulary of ", manifest.vocab_size);
+  const bool is_ok = manifest.max_slots > 0 && manifest.max_slots <= kMaxSlots && manifest.max_context > 0 &&
+                     manifest.max_context <= kMaxHistory / manifest.max_slots;
+  Require(is_ok, ErrorCode::kDataLoss, "the bundle's manifest has ", manifest.max_slots, " slots of ", manifest.max_context,
+          " tokens, which cannot be");
+  Require(manifest.vocab_size > 0 && manifest.vocab_size <= INT32_MAX, ErrorCode::kDataLoss, "the bundle's manifest has a vocabulary of ",
+          manifest.vocab_size);
   for (const bundle::KvGroup& group : manifest.kv_groups) {
     Require(group.window >= 0 && group.blocks_per_slot >= 0 && group.blocks_per_slot <= INT32_MAX / manifest.max_slots, ErrorCode::kDataLoss,
             "the bundle's manifest has a KV group of window ", group.window, " with ", group.blocks_per_slot, " blocks a slot");
@@ -109,7 +114,8 @@ void CheckManifest(const Manifest& manifest) {
 void CheckPlans(std::span<const Plan> plans, const Manifest& manifest) {
   constexpr int32_t kMaxRows = 1 << 16;  // far beyond any useful step; keeps the runtime's own tables sane
   for (const Plan& plan : plans) {
-    Require(plan.rows > 0 && plan.rows <= kMaxRows && plan.outputs > 0 && plan.outputs <= plan.rows, ErrorCode::kDataLoss, "a plan of ", Name(plan.phase), " has ", plan.rows, " rows and ", plan.outputs, " outputs");
+    Require(plan.rows > 0 && plan.rows <= kMaxRows && plan.outputs > 0 && plan.outputs <= plan.rows, ErrorCode::kDataLoss, "a plan of ",
+            Name(plan.phase), " has ", plan.rows, " rows and ", plan.outputs, " outputs");
     CheckResult(plan, plan.logits, DType::kF32, manifest.vocab_size, "logits");
     CheckResult(plan, plan.ids, DType::kI32, 1, "ids");
     CheckResult(plan, plan.logprobs, DType::kF32, kernels::sample_params::kLogprobCols, "log-probabilities");

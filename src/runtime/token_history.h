@@ -10,11 +10,14 @@ namespace intaglio::runtime {
 class TokenHistory {
  public:
   TokenHistory(int32_t max_slots, int64_t max_context)
-      : max_context_(static_cast<size_t>(max_context)), tokens_(static_cast<size_t>(max_slots) * max_context_), prompts_(static_cast<size_t>(max_slots)) {}
+      : max_context_(static_cast<size_t>(max_context)),
+        tokens_(static_cast<size_t>(max_slots) * max_context_),
+        prompts_(static_cast<size_t>(max_slots)) {}
 
   void Reset(int32_t slot) noexcept { prompts_[static_cast<size_t>(slot)] = {}; }
   void Write(int32_t slot, int32_t position, std::span<const int32_t> tokens) noexcept {
-    std::copy(tokens.begin(), tokens.end(), tokens_.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(slot) * max_context_ + static_cast<size_t>(position)));
+    std::copy(tokens.begin(), tokens.end(),
+              tokens_.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(slot) * max_context_ + static_cast<size_t>(position)));
   }
   [[nodiscard]] const int32_t* data(int32_t slot) const noexcept { return tokens_.data() + static_cast<size_t>(slot) * max_context_; }
 

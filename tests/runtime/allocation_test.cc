@@ -42,7 +42,8 @@ TEST(Allocation, AStepMakesNone) {
   const SamplingParams sampling{.temperature = 0.7f, .top_p = 0.9f, .repetition_penalty = 1.2f, .top_k = 40, .num_logprobs = 20, .seed = 3};
   const StepSequence prompt{.slot = first, .tokens = chunk, .outputs = 1, .sampling = nullptr};
   const StepSequence speculation{.slot = first, .tokens = proposed, .outputs = 3, .sampling = &sampling};
-  const StepSequence decode[] = {{.slot = first, .tokens = one, .outputs = 1, .sampling = &sampling}, {.slot = second, .tokens = one, .outputs = 1, .sampling = nullptr}};
+  const StepSequence decode[] = {{.slot = first, .tokens = one, .outputs = 1, .sampling = &sampling},
+                                 {.slot = second, .tokens = one, .outputs = 1, .sampling = nullptr}};
   const int64_t before = num_allocations;
   for (int i = 0; i < 3; ++i) {  // slides the window across blocks
     (void)engine->Step(StepKind::kContextEncoding, {&prompt, 1});

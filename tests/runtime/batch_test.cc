@@ -14,7 +14,8 @@ bundle::Plan MakePlan(Phase phase, int32_t rows, int32_t outputs) {
 }
 
 TEST(SmallestPlan, IsTheSmallestBucketOfThePhaseThatFits) {
-  const std::vector<bundle::Plan> plans{MakePlan(Phase::kContextEncoding, 64, 8), MakePlan(Phase::kContextEncoding, 16, 8), MakePlan(Phase::kTokenGeneration, 4, 4)};
+  const std::vector<bundle::Plan> plans{MakePlan(Phase::kContextEncoding, 64, 8), MakePlan(Phase::kContextEncoding, 16, 8),
+                                        MakePlan(Phase::kTokenGeneration, 4, 4)};
   EXPECT_EQ(SmallestPlan(plans, Phase::kContextEncoding, 3, 1), 1u);
   EXPECT_EQ(SmallestPlan(plans, Phase::kContextEncoding, 16, 8), 1u);
   EXPECT_EQ(SmallestPlan(plans, Phase::kContextEncoding, 17, 8), 0u);

@@ -33,7 +33,9 @@ std::vector<float> LogitsAfter(Engine& engine, StepKind kind, int32_t slot, std:
   return {logits.begin(), logits.end()};
 }
 
-bool HasSameBits(const std::vector<float>& a, const std::vector<float>& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0; }
+bool HasSameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
 
 TEST(Engine, GivesEachSlotOnce) {
   const auto engine = LoadTiny();
@@ -98,7 +100,8 @@ TEST(Engine, TruncatedTokensLeaveNoTrace) {
   engine->Truncate(slot, 60);
   (void)LogitsAfter(*engine, StepKind::kContextEncoding, fresh, std::vector<int32_t>(60, 9));
   const std::vector<int32_t> next{8, 8, 8, 8, 8, 8};
-  EXPECT_TRUE(HasSameBits(LogitsAfter(*engine, StepKind::kContextEncoding, slot, next), LogitsAfter(*engine, StepKind::kContextEncoding, fresh, next)));
+  EXPECT_TRUE(
+      HasSameBits(LogitsAfter(*engine, StepKind::kContextEncoding, slot, next), LogitsAfter(*engine, StepKind::kContextEncoding, fresh, next)));
   EXPECT_EQ(CodeOf([&] { engine->Truncate(slot, 67); }, "67"), ErrorCode::kInvalidArgument);
 }
 
@@ -160,8 +163,10 @@ TEST(Engine, ReportsTheBundleItLoaded) {
 
 TEST(Engine, RefusesWhatItCannotLoad) {
   EXPECT_EQ(CodeOf([] { (void)Engine::Load("/no/such/bundle"); }, "/no/such/bundle"), ErrorCode::kNotFound);
-  EXPECT_EQ(CodeOf([] { (void)Engine::Load(ExportedBundle("llama-tiny"), {.threads = 0, .isa = "sse9", .verify_checksums = true}); }, "sse9"), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(CodeOf([] { (void)Engine::Load(ExportedBundle("llama-tiny"), {.threads = -1, .isa = {}, .verify_checksums = true}); }, "-1"), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf([] { (void)Engine::Load(ExportedBundle("llama-tiny"), {.threads = 0, .isa = "sse9", .verify_checksums = true}); }, "sse9"),
+            ErrorCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf([] { (void)Engine::Load(ExportedBundle("llama-tiny"), {.threads = -1, .isa = {}, .verify_checksums = true}); }, "-1"),
+            ErrorCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -21,9 +21,7 @@ GenerateRequest Request(std::vector<int32_t> prompt, int32_t max_tokens) {
 std::string MessageOf(Engine& engine, const GenerateRequest& request) {
   try {
     (void)Generate(engine, request);
-  } catch (const Error& e) {
-    return e.what();
-  }
+  } catch (const Error& e) { return e.what(); }
   return "no error";
 }
 
@@ -128,8 +126,7 @@ TEST_F(GenerateTest, RefusalsNameTheNumbers) {
   EXPECT_NE(too_long.find("192"), std::string::npos) << too_long;
   EXPECT_NE(MessageOf(*engine_, Request({}, 1)).find("empty"), std::string::npos);
   EXPECT_NE(MessageOf(*engine_, Request({1 << 20}, 1)).find("1048576"), std::string::npos);
-  while (engine_->AcquireSlot()) {
-  }
+  while (engine_->AcquireSlot()) {}
   EXPECT_NE(MessageOf(*engine_, Request({3}, 1)).find("all 3 slots"), std::string::npos);
 }
 

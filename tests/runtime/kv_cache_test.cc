@@ -62,8 +62,10 @@ TEST(KvCacheManager, AGroupTooSmallForItsWindowIsRefused) {
 // What the attention kernels rely on: every position that the last step or a later one can see has a block.
 void ExpectReachable(const KvCacheManager& kv, int32_t slot, int32_t begin_of_last_step) {
   const int32_t length = kv.length(slot), first_visible = std::max(0, std::min(begin_of_last_step, length) - kWindow + 1);
-  for (int32_t position = 0; position < length; ++position) EXPECT_GE(Block(kv, 0, slot, position), 0) << "slot " << slot << ", position " << position;
-  for (int32_t position = first_visible; position < length; ++position) EXPECT_GE(Block(kv, 1, slot, position), 0) << "slot " << slot << ", position " << position;
+  for (int32_t position = 0; position < length; ++position)
+    EXPECT_GE(Block(kv, 0, slot, position), 0) << "slot " << slot << ", position " << position;
+  for (int32_t position = first_visible; position < length; ++position)
+    EXPECT_GE(Block(kv, 1, slot, position), 0) << "slot " << slot << ", position " << position;
 }
 
 // No block is in two places, none is lost.

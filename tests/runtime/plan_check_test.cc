@@ -16,7 +16,8 @@ constexpr int64_t kVocab = 100, kContext = 128, kHeads = 2, kDim = 16, kBlocks =
 constexpr uint64_t kCacheBytes = kBlocks * kernels::KvBlockBytes(kHeads, kDim);
 
 Operand F32(Space space, int64_t rows, int64_t cols) {
-  return {.space = space, .dtype = DType::kF32, .offset = 0, .bytes = static_cast<uint64_t>(rows * cols) * 4, .rows = rows, .cols = cols, .stride = cols};
+  return {
+      .space = space, .dtype = DType::kF32, .offset = 0, .bytes = static_cast<uint64_t>(rows * cols) * 4, .rows = rows, .cols = cols, .stride = cols};
 }
 
 bundle::Manifest MakeManifest() {

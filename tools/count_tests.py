@@ -18,7 +18,7 @@ def main() -> int:
             name = f"{path.stem}: {case.get('name')}"
             if case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail":
                 failures.append(name)
-            elif case.find("skipped") is not None:
+            elif case.find("skipped") is not None or case.get("status") == "notrun":
                 skipped += 1
             else:
                 passed += 1

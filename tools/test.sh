@@ -33,8 +33,8 @@ step "Gemma 3 270M" tools/fetch_gemma.sh "$gguf"
 if [[ " ${failed_steps[*]-} " != *" release build "* ]]; then
   step "unit and parity tests" ctest_release
   step "layering, style and command line" pytest_all
-  step "address and undefined behaviour" tools/sanitize.sh asan "$PWD/$results/asan.xml"
-  step "threads" tools/sanitize.sh tsan "$PWD/$results/tsan.xml"
+  step "address and undefined behaviour" tools/sanitize.sh asan "$results"
+  step "threads" tools/sanitize.sh tsan "$results"
   step "fuzz" tools/fuzz.sh "$results/fuzz.xml"
 fi
 build/venv/bin/python tools/count_tests.py "$results" ${failed_steps[@]+"${failed_steps[@]}"}

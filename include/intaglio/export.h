@@ -18,7 +18,7 @@ struct ExportProgress {
 struct ExportOptions {
   std::filesystem::path source;            // a checkpoint directory, or a .gguf file
   std::filesystem::path output;            // the bundle directory to make
-  std::string dtype;                       // "f32" or "bf16"; empty: f32 for an f32 checkpoint, else bf16
+  std::string dtype;                       // "f32" or "bf16"; empty: f32 for an f32 or f16 checkpoint, else bf16
   int64_t max_context = 0;                 // 0: the model's own limit, at most 4096
   int32_t max_batch = 0;                   // slots; 0: the largest batch bucket
   std::vector<int32_t> prefill_buckets;    // empty: 16, 64, 256

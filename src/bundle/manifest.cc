@@ -1,0 +1,183 @@
+#include "bundle/manifest.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/fail.h"
+
+namespace intaglio::bundle {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json ToJsonObject(const KvGroup& group) { return {{"window", group.window}, {"blocks_per_slot", group.blocks_per_slot}}; }
+Json ToJsonObject(const KvLayer& layer) {
+  return {{"group", layer.group}, {"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}, {"offset", layer.offset}, {"bytes", layer.bytes}};
+}
+Json ToJsonObject(const WeightEntry& weight) {
+  return {{"name", weight.name}, {"layout", weight.layout}, {"dtype", Name(weight.dtype)}, {"shape", static_cast<const std::vector<int64_t>&>(weight.shape)}, {"offset", weight.offset}, {"bytes", weight.bytes}};
+}
+
+template <typename T>
+Json ToJsonList(const std::vector<T>& items) {
+  Json list = Json::array();
+  for (const T& item : items) list.push_back(ToJsonObject(item));
+  return list;
+}
+
+// Typed, range-checked look-ups in one object of the manifest; errors name the file and the path of the field.
+class Fields {
+ public:
+  Fields(const Json& json, std::string path) : json_(json), path_(std::move(path)) {
+    Require(json.is_object(), ErrorCode::kDataLoss, path_, " is not an object");
+  }
+  [[nodiscard]] const Json& At(const char* key) const {
+    const auto it = json_.find(key);
+    Require(it != json_.end(), ErrorCode::kDataLoss, path_, ": the field \"", key, "\" is missing");
+    return *it;
+  }
+  template <typename T>
+  void Number(const char* key, T& out, int64_t least = 0) const {
+    out = ToNumber<T>(At(key), key, least);
+  }
+  void String(const char* key, std::string& out) const {
+    const Json& value = At(key);
+    Require(value.is_string(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a string");
+    out = value.get<std::string>();
+  }
+  void Type(const char* key, DType& out) const {
+    std::string name;
+    String(key, name);
+    const auto dtype = DTypeFromName(name);
+    Require(dtype.has_value(), ErrorCode::kDataLoss, path_, ": \"", key, "\": unknown element type \"", name, '"');
+    out = *dtype;
+  }
+  template <typename T>
+  void Numbers(const char* key, std::vector<T>& out) const {
+    for (const Json& item : List(key)) out.push_back(ToNumber<T>(item, key, 0));
+  }
+  [[nodiscard]] const Json& List(const char* key) const {
+    const Json& value = At(key);
+    Require(value.is_array(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a list");
+    return value;
+  }
+  [[nodiscard]] Fields Object(const char* key) const { return {At(key), path_ + ": " + key}; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const Json& json() const { return json_; }
+
+ private:
+  template <typename T>
+  T ToNumber(const Json& value, const char* key, int64_t least) const {
+    Require(value.is_number_integer(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not an integer");
+    const bool is_in_range = value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>()) : std::in_range<T>(value.get<int64_t>());
+    Require(is_in_range && (value.is_number_unsigned() || value.get<int64_t>() >= least), ErrorCode::kDataLoss, path_, ": \"", key, "\" is out of range: ", value.dump());
+    return value.get<T>();
+  }
+  const Json& json_;
+  std::string path_;
+};
+
+void Read(const Fields& in, KvGroup& group) {
+  in.Number("window", group.window);
+  in.Number("blocks_per_slot", group.blocks_per_slot);
+}
+void Read(const Fields& in, KvLayer& layer) {
+  in.Number("group", layer.group);
+  in.Number("kv_heads", layer.kv_heads);
+  in.Number("head_dim", layer.head_dim);
+  in.Number("offset", layer.offset);
+  in.Number("bytes", layer.bytes);
+}
+void Read(const Fields& in, WeightEntry& weight) {
+  in.String("name", weight.name);
+  in.String("layout", weight.layout);
+  in.Type("dtype", weight.dtype);
+  in.Numbers("shape", weight.shape);
+  in.Number("offset", weight.offset);
+  in.Number("bytes", weight.bytes);
+}
+
+template <typename T>
+void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
+  for (const Json& item : in.List(key)) Read(Fields(item, StrCat(in.path(), ": ", key, '[', out.size(), ']')), out.emplace_back());
+}
+
+}  // namespace
+
+std::string ToJson(const Manifest& m) {
+  Json files = Json::object();
+  for (const auto& [name, file] : m.files) files[name] = {{"bytes", file.bytes}, {"xxh3", file.hash}};
+  const Json json{{"format_version", m.format_version},
+                  {"compiler_version", m.compiler_version},
+                  {"architecture", m.architecture},
+                  {"model_type", m.model_type},
+                  {"source", m.source},
+                  {"source_hash", m.source_hash},
+                  {"numerics", m.numerics},
+                  {"weight_dtype", Name(m.weight_dtype)},
+                  {"tp_degree", m.tp_degree},
+                  {"ep_degree", m.ep_degree},
+                  {"vocab_size", m.vocab_size},
+                  {"hidden_size", m.hidden_size},
+                  {"num_layers", m.num_layers},
+                  {"max_context", m.max_context},
+                  {"max_slots", m.max_slots},
+                  {"speculation", m.speculation},
+                  {"prefill_buckets", m.prefill_buckets},
+                  {"batch_buckets", m.batch_buckets},
+                  {"eos_ids", m.eos_ids},
+                  {"bos_id", m.bos_id},
+                  {"pad_id", m.pad_id},
+                  {"kv_groups", ToJsonList(m.kv_groups)},
+                  {"kv_layers", ToJsonList(m.kv_layers)},
+                  {"memory", {{"weights", m.memory.weights}, {"kv_cache", m.memory.kv_cache}, {"arena", m.memory.arena}, {"tokenizer", m.memory.tokenizer}}},
+                  {"weights", ToJsonList(m.weights)},
+                  {"files", files}};
+  return json.dump(1) + "\n";
+}
+
+Manifest ManifestFromJson(std::string_view text, const std::string& where) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Require(!json.is_discarded(), ErrorCode::kDataLoss, where, ": not JSON");
+  const Fields in(json, where);
+  Manifest m;
+  in.Number("format_version", m.format_version);
+  Require(m.format_version >= 1 && m.format_version <= kFormatVersion, ErrorCode::kUnsupported, where, ": bundle format ", m.format_version,
+          "; this Intaglio reads up to ", kFormatVersion, ": use a newer Intaglio, or run intaglio export again");
+  in.String("compiler_version", m.compiler_version);
+  in.String("architecture", m.architecture);
+  in.String("model_type", m.model_type);
+  in.String("source", m.source);
+  in.String("source_hash", m.source_hash);
+  in.String("numerics", m.numerics);
+  in.Type("weight_dtype", m.weight_dtype);
+  in.Number("tp_degree", m.tp_degree, 1);
+  in.Number("ep_degree", m.ep_degree, 1);
+  in.Number("vocab_size", m.vocab_size, 1);
+  in.Number("hidden_size", m.hidden_size, 1);
+  in.Number("num_layers", m.num_layers, 1);
+  in.Number("max_context", m.max_context, 1);
+  in.Number("max_slots", m.max_slots, 1);
+  in.Number("speculation", m.speculation);
+  in.Numbers("prefill_buckets", m.prefill_buckets);
+  in.Numbers("batch_buckets", m.batch_buckets);
+  in.Numbers("eos_ids", m.eos_ids);
+  in.Number("bos_id", m.bos_id, -1);
+  in.Number("pad_id", m.pad_id, -1);
+  ReadList(in, "kv_groups", m.kv_groups);
+  ReadList(in, "kv_layers", m.kv_layers);
+  const Fields memory = in.Object("memory");
+  memory.Number("weights", m.memory.weights);
+  memory.Number("kv_cache", m.memory.kv_cache);
+  memory.Number("arena", m.memory.arena);
+  memory.Number("tokenizer", m.memory.tokenizer);
+  ReadList(in, "weights", m.weights);
+  const Fields files = in.Object("files");
+  for (const auto& [name, unused] : files.json().items()) {
+    const Fields file = files.Object(name.c_str());
+    file.Number("bytes", m.files[name].bytes);
+    file.String("xxh3", m.files[name].hash);
+  }
+  return m;
+}
+
+}  // namespace intaglio::bundle

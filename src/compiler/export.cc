@@ -1,0 +1,149 @@
+// The driver of an export: checkpoint -> graphs -> plans -> packed weights -> bundle.
+#include "intaglio/export.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/fail.h"
+#include "bundle/bundle.h"
+#include "compiler/export_options.h"
+#include "compiler/layout.h"
+#include "compiler/lower_cpu.h"
+#include "compiler/pipeline.h"
+#include "compiler/weight_packer.h"
+#include "graph/print.h"
+
+namespace intaglio {
+namespace {
+
+using checkpoint::Checkpoint;
+using checkpoint::HfConfig;
+using compiler::ResolvedOptions;
+
+void Report(const ExportOptions& options, std::string_view stage, uint64_t done, uint64_t total) {
+  if (options.on_progress) options.on_progress({.stage = stage, .done = done, .total = total});
+}
+
+std::vector<graph::Graph> BuildGraphs(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model) {
+  std::vector<graph::Graph> graphs;
+  const std::vector<models::GraphSizes> sizes = GraphsOf(resolved);
+  for (const models::GraphSizes& size : sizes) {
+    graphs.push_back(model.Build(size));
+    compiler::RunPipeline(graphs.back(), {.keep_probes = options.keep_probes});
+    Report(options, "building graphs", graphs.size(), sizes.size());
+  }
+  return graphs;
+}
+
+// The ids that end a text: generation_config.json decides, config.json where it does not say.
+void ReadSpecialIds(const HfConfig& config, const Checkpoint& checkpoint, bundle::Manifest& manifest) {
+  const auto first_or = [](const std::vector<int32_t>& ids, int32_t otherwise) { return ids.empty() ? otherwise : ids.front(); };
+  manifest.eos_ids = config.Ids("eos_token_id");
+  manifest.bos_id = first_or(config.Ids("bos_token_id"), -1);
+  manifest.pad_id = first_or(config.Ids("pad_token_id"), -1);
+  const auto file = checkpoint.companion_files().find("generation_config.json");
+  if (file == checkpoint.companion_files().end()) return;
+  const HfConfig generation = HfConfig::Parse(file->second, "generation_config.json");
+  if (const auto ids = generation.Ids("eos_token_id"); !ids.empty()) manifest.eos_ids = ids;
+}
+
+// What a loaded tokenizer holds in memory for each byte of its file: strings, hash tables and merges of the vocabulary.
+uint64_t TokenizerBytes(const Checkpoint& checkpoint) {
+  constexpr uint64_t kBytesPerFileByte = 6;
+  const auto file = checkpoint.companion_files().find("tokenizer.json");
+  return file == checkpoint.companion_files().end() ? 0 : file->second.size() * kBytesPerFileByte;
+}
+
+bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model, const Checkpoint& checkpoint) {
+  bundle::Manifest m;
+  std::filesystem::path source = options.source.lexically_normal();
+  if (!source.has_filename()) source = source.parent_path();
+  m.compiler_version = INTAGLIO_VERSION;
+  m.architecture = model.architecture();
+  m.model_type = model.model_type();
+  m.source = source.filename().string();
+  m.source_hash = checkpoint.digest();
+  m.weight_dtype = resolved.dtype;
+  m.vocab_size = model.vocab_size();
+  m.hidden_size = model.hidden_size();
+  m.num_layers = model.num_layers();
+  m.max_context = resolved.max_context;
+  m.max_slots = resolved.max_slots;
+  m.speculation = resolved.speculation;
+  m.prefill_buckets = resolved.prefill_buckets;
+  m.batch_buckets = resolved.batch_buckets;
+  return m;
+}
+
+void DescribeMemory(const compiler::WeightLayout& weights, const compiler::KvLayout& kv, bundle::Manifest& m) {
+  constexpr std::string_view kLayoutNames[] = {"matmul", "vector", "table"};
+  for (const compiler::PlacedWeight& placed : weights.weights) {
+    m.weights.push_back({.name = placed.weight.name, .layout = std::string(kLayoutNames[static_cast<size_t>(placed.weight.layout)]), .dtype = placed.dtype,
+                         .shape = placed.weight.shape, .offset = placed.offset, .bytes = placed.bytes});
+  }
+  m.kv_groups = kv.groups;
+  m.kv_layers = kv.layers;
+  m.memory.weights = weights.file_bytes;
+  m.memory.kv_cache = kv.pool_bytes;
+}
+
+// Tensors that no layer declared, but for buffers that are computed anew.
+std::vector<std::string> UnusedTensors(const compiler::WeightLayout& weights, const Checkpoint& checkpoint) {
+  std::set<std::string> used;
+  for (const compiler::PlacedWeight& placed : weights.weights) {
+    for (const graph::WeightSource& source : placed.weight.sources) used.insert(source.name);
+  }
+  std::vector<std::string> notes;
+  for (const std::string& name : checkpoint.tensor_names()) {
+    if (!used.contains(name) && !name.ends_with("rotary_emb.inv_freq")) notes.push_back(StrCat("tensor ", name, " of the checkpoint is not used"));
+  }
+  return notes;
+}
+
+void WriteWeights(const ExportOptions& options, const compiler::WeightLayout& layout, const Checkpoint& checkpoint, const bundle::BundleWriter& writer) {
+  ThreadPool pool(0);
+  OutputFile file(writer.directory() / bundle::WeightsFile(0));
+  const auto on_progress = [&](uint64_t done) { Report(options, "packing weights", done, layout.file_bytes); };
+  PackWeights(layout, {.checkpoint = checkpoint, .pool = pool, .on_progress = on_progress}, file);
+  file.Commit();
+  Report(options, "packing weights", layout.file_bytes, layout.file_bytes);
+}
+
+}  // namespace
+
+ExportReport Export(const ExportOptions& options) {
+  Report(options, "reading", 0, 1);
+  const auto checkpoint = Checkpoint::Open(options.source);
+  const HfConfig config = HfConfig::Parse(checkpoint->config_json(), (options.source / "config.json").string());
+  const auto model = models::ParseModel(config);
+  const ResolvedOptions resolved = compiler::Resolve(options, *model, *checkpoint);
+
+  const std::vector<graph::Graph> graphs = BuildGraphs(options, resolved, *model);
+  const compiler::WeightLayout weights = compiler::PlaceWeights(graphs, resolved.dtype);
+  compiler::CheckSources(weights, *checkpoint);
+  const int64_t largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1);
+  const compiler::KvLayout kv = compiler::PlaceKvCache(graphs.front(), {.max_context = resolved.max_context, .max_slots = resolved.max_slots, .largest_step = largest_step});
+
+  bundle::Manifest manifest = DescribeModel(options, resolved, *model, *checkpoint);
+  ReadSpecialIds(config, *checkpoint, manifest);
+  DescribeMemory(weights, kv, manifest);
+  manifest.memory.tokenizer = TokenizerBytes(*checkpoint);
+  std::vector<bundle::Plan> plans;
+  std::string graph_text;
+  for (const graph::Graph& graph : graphs) {
+    plans.push_back(compiler::LowerToCpu(graph, {.weights = weights, .kv = kv, .keep_probes = options.keep_probes}));
+    manifest.memory.arena = std::max(manifest.memory.arena, plans.back().arena_bytes);
+    graph_text += graph::Print(graph) + "\n";
+  }
+
+  bundle::BundleWriter writer(options.output, options.force);
+  writer.AddFile(bundle::kPlanFile, SerializePlans(plans));
+  writer.AddFile(bundle::kGraphFile, std::as_bytes(std::span(graph_text)));
+  for (const auto& [name, contents] : checkpoint->companion_files()) writer.AddFile(name, std::as_bytes(std::span(contents)));
+  WriteWeights(options, weights, *checkpoint, writer);
+  writer.Commit(manifest);
+  return {.bundle = options.output, .weights_bytes = manifest.memory.weights, .kv_cache_bytes = manifest.memory.kv_cache, .arena_bytes = manifest.memory.arena,
+          .tokenizer_bytes = manifest.memory.tokenizer, .notes = UnusedTensors(weights, *checkpoint)};
+}
+
+}  // namespace intaglio

@@ -1,0 +1,25 @@
+// Export options with every default filled in and every value checked against the model.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "base/dtype.h"
+#include "checkpoint/checkpoint.h"
+#include "intaglio/export.h"
+#include "models/decoder.h"
+
+namespace intaglio::compiler {
+
+struct ResolvedOptions {
+  DType dtype = DType::kF32;
+  int64_t max_context = 0;
+  int32_t max_slots = 0, speculation = 0;
+  std::vector<int32_t> prefill_buckets, batch_buckets;   // ascending, unique
+};
+
+// Throws Error kInvalidArgument naming the option, what was given and what is possible.
+[[nodiscard]] ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint);
+// The graphs of a bundle, in the order in which plans are stored.
+[[nodiscard]] std::vector<models::GraphSizes> GraphsOf(const ResolvedOptions& options);
+
+}  // namespace intaglio::compiler

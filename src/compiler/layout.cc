@@ -1,0 +1,64 @@
+#include "compiler/layout.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "bundle/validate.h"
+#include "kernels/kv_layout.h"
+#include "kernels/pack.h"
+
+namespace intaglio::compiler {
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;   // big weights start on a page, so that ranks and readahead work in whole ones
+constexpr uint64_t kLineBytes = 64;
+
+uint64_t AlignUp(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+
+PlacedWeight Place(const graph::Weight& weight, DType matmul_dtype, uint64_t& end) {
+  PlacedWeight placed{.weight = weight,
+                      .dtype = weight.layout == graph::Layout::kMatmul ? matmul_dtype : DType::kF32,
+                      .rows = weight.shape.size() == 2 ? weight.shape[0] : 1,
+                      .cols = weight.shape.back(),
+                      .offset = 0,
+                      .bytes = 0};
+  placed.bytes = bundle::WeightBytes(placed.rows, placed.cols, placed.dtype);
+  Assert(weight.layout != graph::Layout::kMatmul || placed.bytes >= static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, placed.dtype)));
+  placed.offset = AlignUp(end, placed.bytes >= kPageBytes ? kPageBytes : kLineBytes);
+  end = placed.offset + placed.bytes;
+  return placed;
+}
+
+}  // namespace
+
+WeightLayout PlaceWeights(std::span<const graph::Graph> graphs, DType dtype) {
+  WeightLayout layout;
+  for (const graph::Graph& graph : graphs) {
+    for (const graph::Weight& weight : graph.weights) {
+      if (!layout.index.emplace(weight.name, layout.weights.size()).second) continue;
+      layout.weights.push_back(Place(weight, dtype, layout.file_bytes));
+    }
+  }
+  layout.file_bytes = AlignUp(layout.file_bytes, kPageBytes);
+  return layout;
+}
+
+KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes) {
+  KvLayout layout;
+  const int64_t full_blocks = (sizes.max_context + kernels::kKvTile - 1) / kernels::kKvTile;
+  for (const graph::KvCache& cache : graph.kv_caches) {
+    auto group = std::ranges::find(layout.groups, cache.window, &bundle::KvGroup::window);
+    if (group == layout.groups.end()) {
+      // A step's first query still sees window - 1 positions before it; they may begin anywhere within a block.
+      const int64_t reach = cache.window - 1 + sizes.largest_step;
+      const int64_t blocks = cache.window == 0 ? full_blocks : std::min(full_blocks, (reach + kernels::kKvTile - 1) / kernels::kKvTile + 1);
+      group = layout.groups.insert(layout.groups.end(), {.window = cache.window, .blocks_per_slot = blocks});
+    }
+    const auto bytes = static_cast<uint64_t>(sizes.max_slots * group->blocks_per_slot * kernels::KvBlockBytes(cache.kv_heads, cache.head_dim));
+    layout.layers.push_back({.group = static_cast<int32_t>(group - layout.groups.begin()), .kv_heads = cache.kv_heads, .head_dim = cache.head_dim, .offset = layout.pool_bytes, .bytes = bytes});
+    layout.pool_bytes += bytes;
+  }
+  return layout;
+}
+
+}  // namespace intaglio::compiler

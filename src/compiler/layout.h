@@ -1,0 +1,44 @@
+// Where everything that all graphs of a bundle share lives: weights in the weights file, KV layers in the KV pool.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "bundle/manifest.h"
+#include "graph/graph.h"
+
+namespace intaglio::compiler {
+
+struct PlacedWeight {
+  graph::Weight weight;
+  DType dtype = DType::kF32;
+  int64_t rows = 0, cols = 0;     // a vector is one row
+  uint64_t offset = 0, bytes = 0;
+};
+
+struct WeightLayout {
+  std::vector<PlacedWeight> weights;          // in order of first use: a step reads the file front to back
+  std::map<std::string, size_t> index;        // by name
+  uint64_t file_bytes = 0;
+};
+
+// The union of the graphs' weights. Matmul weights are stored as `dtype`, everything else as f32.
+[[nodiscard]] WeightLayout PlaceWeights(std::span<const graph::Graph> graphs, DType dtype);
+
+struct KvLayout {
+  std::vector<bundle::KvGroup> groups;
+  std::vector<bundle::KvLayer> layers;        // by Graph::kv_caches index
+  uint64_t pool_bytes = 0;
+};
+
+struct KvSizes {
+  int64_t max_context = 0, max_slots = 0;
+  int64_t largest_step = 0;                   // rows that one sequence may add in a step
+};
+// Layers of one window share a block table. Full attention holds the whole context, a sliding window only the blocks in reach.
+[[nodiscard]] KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes);
+
+}  // namespace intaglio::compiler

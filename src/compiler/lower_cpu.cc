@@ -1,0 +1,172 @@
+#include "compiler/lower_cpu.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/assert.h"
+#include "base/strings.h"
+#include "compiler/arena_values.h"
+#include "compiler/passes/rewrite.h"
+#include "graph/infer.h"
+#include "kernels/kv_layout.h"
+#include "kernels/params.h"
+#include "kernels/workspace.h"
+
+namespace intaglio::compiler {
+namespace {
+
+using bundle::Call;
+using bundle::Operand;
+using graph::Node;
+using graph::Op;
+using graph::ValueId;
+
+std::set<ValueId> ValuesToKeep(const graph::Graph& graph, bool keep_probes) {
+  std::set<ValueId> kept = KeptProbes(graph, {.keep_probes = keep_probes});
+  kept.insert({graph.logits, graph.ids, graph.logprobs});
+  return kept;
+}
+
+class Lowering {
+ public:
+  Lowering(const graph::Graph& graph, const LoweringContext& context)
+      : graph_(graph), context_(context), kept_(ValuesToKeep(graph, context.keep_probes)), arena_(graph, kept_), workspaces_(graph.nodes.size()), follows_outputs_(graph.values.size()) {}
+
+  bundle::Plan Run() {
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+      if (const int64_t bytes = WorkspaceBytes(graph_.nodes[i]); bytes > 0) workspaces_[i] = arena_.AddWorkspace(i, static_cast<uint64_t>(bytes + 3) / 4 * 4);
+    }
+    arena_.Plan();
+    bundle::Plan plan{.phase = graph_.phase, .rows = static_cast<int32_t>(graph_.rows), .outputs = static_cast<int32_t>(graph_.outputs), .arena_bytes = arena_.arena_bytes(),
+                      .logits = arena_.Operand(graph_.logits), .ids = arena_.Operand(graph_.ids), .logprobs = arena_.Operand(graph_.logprobs), .calls = {}, .probes = {}};
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+      TrackDomain(graph_.nodes[i]);
+      if (graph_.nodes[i].op != Op::kSlice) plan.calls.push_back(LowerNode(i));
+    }
+    if (context_.keep_probes) {
+      for (const auto& [name, value] : graph_.probes) plan.probes.push_back({.name = name, .operand = arena_.Operand(value)});
+    }
+    return plan;
+  }
+
+ private:
+  [[nodiscard]] const Shape& ShapeOf(ValueId value) const { return graph_.value(value).shape; }
+  [[nodiscard]] const graph::KvCache& CacheOf(ValueId value) const { return graph_.kv_caches[static_cast<size_t>(graph_.value(value).index)]; }
+
+  [[nodiscard]] int64_t WorkspaceBytes(const Node& node) const {
+    switch (node.op) {
+      case Op::kMatMul: return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
+      case Op::kAttention: {
+        const auto& a = std::get<graph::AttentionAttrs>(node.attrs);
+        return kernels::AttentionWorkspaceBytes(graph_.rows, a.heads, a.kv_heads, a.head_dim, graph_.max_context);
+      }
+      case Op::kSample: return kernels::SampleWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
+      default: return 0;
+    }
+  }
+
+  // Rows of a step, or its output rows: decided where rows are gathered, inherited by all that follows.
+  void TrackDomain(const Node& node) {
+    const bool follows = node.op == Op::kGatherRows || std::ranges::any_of(node.inputs, [&](ValueId in) { return follows_outputs_[static_cast<size_t>(in)]; });
+    for (ValueId output : node.outputs) follows_outputs_[static_cast<size_t>(output)] = follows;
+  }
+
+  [[nodiscard]] Operand OperandOf(ValueId value) const {
+    const graph::Value& v = graph_.value(value);
+    if (v.source == graph::Source::kWeight) {
+      const PlacedWeight& weight = context_.weights.weights[context_.weights.index.at(graph_.weights[static_cast<size_t>(v.index)].name)];
+      return {.space = bundle::Space::kWeights, .dtype = weight.dtype, .offset = weight.offset, .bytes = weight.bytes, .rows = weight.rows, .cols = weight.cols, .stride = weight.cols};
+    }
+    if (!graph::IsKvCache(v)) return arena_.Operand(value);
+    const bundle::KvLayer& layer = context_.kv.layers[static_cast<size_t>(v.index)];
+    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, layer.head_dim), block_floats = block_bytes / static_cast<int64_t>(sizeof(float));
+    return {.space = bundle::Space::kKvCache, .dtype = DType::kF32, .offset = layer.offset, .bytes = layer.bytes, .rows = static_cast<int64_t>(layer.bytes) / block_bytes, .cols = block_floats, .stride = block_floats};
+  }
+
+  [[nodiscard]] Call LowerNode(size_t index) const {
+    const Node& node = graph_.nodes[index];
+    Call call{.kernel = std::string(graph::Name(node.op)), .label = node.scope, .operands = {}, .ints = {}, .floats = {}};
+    // Most kernels: result, then the f32 operands in order. Step inputs are not operands: kernels find them in the StepView.
+    if (!graph::IsKvCache(graph_.value(node.outputs[0]))) call.operands.push_back(OperandOf(node.outputs[0]));
+    for (ValueId input : node.inputs) {
+      const graph::Source source = graph_.value(input).source;
+      if (source == graph::Source::kNode || source == graph::Source::kWeight || source == graph::Source::kKvCache) call.operands.push_back(OperandOf(input));
+    }
+    const Operand workspace = workspaces_[index] ? arena_.Workspace(*workspaces_[index]) : Operand{};
+    call.ints[kernels::kDomain] = static_cast<int64_t>(follows_outputs_[static_cast<size_t>(node.outputs[0])] ? kernels::Domain::kOutputs : kernels::Domain::kRows);
+    Specialise(node, workspace, call);
+    return call;
+  }
+
+  // What the general form above lacks: parameters, names by weight type, optional operands, workspaces.
+  void Specialise(const Node& node, const Operand& workspace, Call& call) const {
+    switch (node.op) {
+      case Op::kEmbedding:
+        call.kernel = StrCat("embed_", call.operands[1].dtype);
+        call.floats[kernels::embed_params::kScale] = std::get<graph::EmbeddingAttrs>(node.attrs).scale;
+        break;
+      case Op::kMatMul: LowerMatMul(node, workspace, call); break;
+      case Op::kRmsNorm:
+        call.ints[kernels::norm_params::kWidth] = std::get<graph::NormAttrs>(node.attrs).width;
+        call.floats[kernels::norm_params::kEps] = std::get<graph::NormAttrs>(node.attrs).eps;
+        break;
+      case Op::kRope:
+      case Op::kNormRope: {
+        const auto& attrs = std::get<graph::RopeAttrs>(node.attrs);
+        call.ints[kernels::rope_params::kHeadDim] = attrs.head_dim;
+        call.ints[kernels::rope_params::kRotaryDim] = attrs.rotary_dim;
+        call.ints[kernels::rope_params::kStyle] = static_cast<int64_t>(attrs.style);
+        call.floats[kernels::rope_params::kEps] = attrs.eps;
+        break;
+      }
+      case Op::kKvUpdate:
+        call.kernel = "kv_write";
+        SetCacheParams(node.inputs[0], call);
+        break;
+      case Op::kAttention: {
+        const auto& attrs = std::get<graph::AttentionAttrs>(node.attrs);
+        SetCacheParams(node.inputs[1], call);
+        call.ints[kernels::attention_params::kHeads] = attrs.heads;
+        call.ints[kernels::attention_params::kWindow] = attrs.window;
+        call.floats[kernels::attention_params::kScale] = attrs.scale;
+        call.operands.push_back(workspace);
+        break;
+      }
+      case Op::kSample:
+        call.operands.push_back(workspace);
+        call.operands.push_back(OperandOf(node.outputs[1]));
+        break;
+      default: break;
+    }
+  }
+
+  void LowerMatMul(const Node& node, const Operand& workspace, Call& call) const {
+    const auto& attrs = std::get<graph::MatMulAttrs>(node.attrs);
+    call.kernel = StrCat("matmul_", call.operands[2].dtype);
+    if (!attrs.has_bias) call.operands.insert(call.operands.begin() + 3, Operand{});
+    if (!attrs.has_residual) call.operands.push_back(Operand{});
+    call.operands.push_back(workspace);
+    std::ranges::copy(attrs.segments, call.ints.begin() + kernels::matmul_params::kBorders);
+  }
+
+  void SetCacheParams(ValueId cache, Call& call) const {
+    const bundle::KvLayer& layer = context_.kv.layers[static_cast<size_t>(graph_.value(cache).index)];
+    call.ints[kernels::attention_params::kKvHeads] = layer.kv_heads;
+    call.ints[kernels::attention_params::kHeadDim] = layer.head_dim;
+    call.ints[kernels::attention_params::kGroup] = layer.group;
+    call.ints[kernels::attention_params::kNumBlocks] = OperandOf(cache).rows;
+  }
+
+  const graph::Graph& graph_;
+  const LoweringContext& context_;
+  const std::set<ValueId> kept_;
+  ArenaValues arena_;
+  std::vector<std::optional<size_t>> workspaces_;   // by node
+  std::vector<bool> follows_outputs_;               // by value
+};
+
+}  // namespace
+
+bundle::Plan LowerToCpu(const graph::Graph& graph, const LoweringContext& context) { return Lowering(graph, context).Run(); }
+
+}  // namespace intaglio::compiler

@@ -1,0 +1,77 @@
+// q, k and v read the same rows: one matmul over their stacked weights packs the activations once and has fewer, longer tasks.
+#include <map>
+
+#include "compiler/passes/passes.h"
+#include "compiler/passes/rewrite.h"
+
+namespace intaglio::compiler {
+namespace {
+
+using graph::Graph;
+using graph::MatMulAttrs;
+using graph::Node;
+using graph::Op;
+using graph::ValueId;
+
+// Matmuls that may be stacked: same input and scope ("…self_attn" around "…self_attn.q_proj"), same K order, no residual, all with or
+// without a bias.
+struct Key {
+  ValueId x;
+  std::string scope;
+  graph::Segments segments;
+  bool has_bias;
+  auto operator<=>(const Key&) const = default;
+};
+
+std::string ParentScope(const std::string& scope) { return scope.substr(0, scope.rfind('.')); }
+
+std::map<Key, std::vector<size_t>> Groups(const Graph& graph) {
+  std::map<Key, std::vector<size_t>> groups;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    if (node.op != Op::kMatMul || !ParentScope(node.scope).ends_with("self_attn")) continue;
+    const auto& attrs = std::get<MatMulAttrs>(node.attrs);
+    if (attrs.has_residual) continue;
+    groups[{node.inputs[0], ParentScope(node.scope), attrs.segments, attrs.has_bias}].push_back(i);
+  }
+  return groups;
+}
+
+// The fused node takes the first matmul's place; the others become slices of it where they stood.
+void Fuse(Graph& graph, const Key& key, const std::vector<size_t>& members) {
+  const std::string scope = key.scope + ".qkv_proj";
+  std::vector<ValueId> weights, biases;
+  int64_t cols = 0;
+  for (size_t i : members) {
+    weights.push_back(graph.nodes[i].inputs[1]);
+    if (key.has_bias) biases.push_back(graph.nodes[i].inputs[2]);
+    cols += graph.value(graph.nodes[i].outputs[0]).shape[1];
+  }
+  const ValueId fused = AddValue(graph, {graph.value(key.x).shape[0], cols});
+  Node matmul{.op = Op::kMatMul, .inputs = {key.x, StackWeights(graph, weights, scope + ".weight")}, .outputs = {fused}, .attrs = MatMulAttrs{.segments = key.segments, .has_bias = key.has_bias, .has_residual = false}, .scope = scope};
+  if (key.has_bias) matmul.inputs.push_back(StackWeights(graph, biases, scope + ".bias"));
+  int64_t begin = 0;
+  for (size_t i : members) {
+    Node& node = graph.nodes[i];
+    const int64_t size = graph.value(node.outputs[0]).shape[1];
+    node = {.op = Op::kSlice, .inputs = {fused}, .outputs = node.outputs, .attrs = graph::SliceAttrs{.begin = begin, .size = size}, .scope = node.scope};
+    begin += size;
+  }
+  graph.nodes.insert(graph.nodes.begin() + static_cast<ptrdiff_t>(members.front()), std::move(matmul));
+}
+
+}  // namespace
+
+void FuseQkv(Graph& graph, const PassOptions&) {
+  for (bool has_changed = true; has_changed;) {
+    has_changed = false;
+    for (const auto& [key, members] : Groups(graph)) {
+      if (members.size() < 2) continue;
+      Fuse(graph, key, members);
+      has_changed = true;  // positions of other groups have moved
+      break;
+    }
+  }
+}
+
+}  // namespace intaglio::compiler

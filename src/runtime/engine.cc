@@ -41,6 +41,13 @@ int32_t MaxOutputs(std::span<const Plan> plans) {
   return std::max_element(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.outputs < b.outputs; })->outputs;
 }
 
+// The most tokens that one step may append to one slot.
+int32_t MaxTokensOfASequence(const Bundle& bundle) {
+  int32_t tokens = bundle.manifest.speculation + 1;
+  for (const Plan& plan : bundle.plans) tokens = plan.phase == Phase::kContextEncoding ? std::max(tokens, plan.rows) : tokens;
+  return tokens;
+}
+
 Bundle OpenBundle(const std::filesystem::path& path, bool verify_checksums) {
   Bundle bundle = Bundle::Open(path, verify_checksums);
   const bundle::Manifest& manifest = bundle.manifest;
@@ -85,7 +92,7 @@ class BundleEngine final : public Engine {
  public:
   BundleEngine(Bundle bundle, kernels::Isa isa, int threads)
       : bundle_(std::move(bundle)),
-        kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxRows(bundle_.plans), bundle_.manifest.kv_groups),
+        kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxTokensOfASequence(bundle_), bundle_.manifest.kv_groups),
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
         device_(std::make_unique<runtime::CpuDevice>(bundle_, isa, threads)),

@@ -103,6 +103,8 @@ void CheckManifest(const Manifest& manifest) {
                      manifest.max_context <= kMaxHistory / manifest.max_slots;
   Require(is_ok, ErrorCode::kDataLoss, "the bundle's manifest has ", manifest.max_slots, " slots of ", manifest.max_context,
           " tokens, which cannot be");
+  Require(manifest.speculation >= 0 && manifest.speculation < kMaxSlots, ErrorCode::kDataLoss, "the bundle's manifest has a speculation of ",
+          manifest.speculation, " tokens");
   Require(manifest.vocab_size > 0 && manifest.vocab_size <= INT32_MAX, ErrorCode::kDataLoss, "the bundle's manifest has a vocabulary of ",
           manifest.vocab_size);
   for (const bundle::KvGroup& group : manifest.kv_groups) {

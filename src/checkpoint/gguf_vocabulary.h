@@ -22,7 +22,7 @@ struct Vocabulary {
   std::vector<std::string> tokens;  // by id; valid UTF-8
   std::vector<TokenKind> kinds;
   std::vector<float> scores;        // finite; empty if the file has none
-  std::optional<int32_t> bos, eos, unknown, padding;
+  std::optional<int32_t> bos = {}, eos = {}, unknown = {}, padding = {};
 
   [[nodiscard]] std::optional<std::string> TokenOf(std::optional<int32_t> id) const;
 };

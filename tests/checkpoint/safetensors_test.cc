@@ -69,9 +69,9 @@ struct BadFile {
 };
 void PrintTo(const BadFile& file, std::ostream* out) { *out << file.name; }
 
-class Lies : public testing::TestWithParam<BadFile> {};
+class SafetensorsLies : public testing::TestWithParam<BadFile> {};
 
-TEST_P(Lies, AreTold) {
+TEST_P(SafetensorsLies, AreTold) {
   const std::string message = MessageOf(GetParam().code, [&] { (void)Parse(GetParam().bytes); });
   EXPECT_NE(message.find(GetParam().expected), std::string::npos) << message;
   EXPECT_LT(message.size(), 700u);
@@ -106,7 +106,7 @@ const BadFile kLies[] = {
     {"Gap", File("{" + Tensor("a", "U8", "[1]", "[0,1]") + "," + Tensor("b", "U8", "[1]", "[2,3]") + "}", 3), "leaves a gap"},
     {"BytesOfNoTensor", File("{" + kTwo + "}", 3), "1 bytes after the last tensor"},
 };
-INSTANTIATE_TEST_SUITE_P(SafetensorsFile, Lies, testing::ValuesIn(kLies), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Each, SafetensorsLies, testing::ValuesIn(kLies), [](const auto& info) { return info.param.name; });
 
 // Whatever is cut off, the rest does not pass for a file.
 TEST(SafetensorsFile, RefusesEveryTruncation) {

@@ -66,7 +66,8 @@ ValueRef Builder::Weight(std::string_view name, Shape shape, Shard shard, Layout
 }
 
 ValueRef Builder::Table(const std::string& name, Shape shape, std::shared_ptr<const std::vector<float>> data) const {
-  if (data == nullptr || static_cast<int64_t>(data->size()) != shape.num_elements()) throw std::logic_error(StrCat("table ", name, " is not ", shape));
+  if (data == nullptr || static_cast<int64_t>(data->size()) != shape.num_elements())
+    throw std::logic_error(StrCat("table ", name, " is not ", shape));
   return Declare({.name = name, .shape = std::move(shape), .layout = Layout::kTable, .sources = {}, .constant = std::move(data)});
 }
 
@@ -110,7 +111,9 @@ ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments
   return b.Emit(Op::kMatMul, inputs, attrs).front();
 }
 
-ValueRef Embedding(const Builder& b, ValueRef table, float scale) { return b.Emit(Op::kEmbedding, {b.tokens(), table}, EmbeddingAttrs{scale}).front(); }
+ValueRef Embedding(const Builder& b, ValueRef table, float scale) {
+  return b.Emit(Op::kEmbedding, {b.tokens(), table}, EmbeddingAttrs{scale}).front();
+}
 
 ValueRef RmsNorm(const Builder& b, ValueRef x, ValueRef weight, const NormAttrs& attrs) { return b.Emit(Op::kRmsNorm, {x, weight}, attrs).front(); }
 

@@ -58,7 +58,9 @@ class Builder {
 };
 
 // x * transpose(weight) + bias; see ops.inc for shapes.
-struct MatMulOperands { ValueRef x, weight, bias{}, residual{}; };
+struct MatMulOperands {
+  ValueRef x, weight, bias{}, residual{};
+};
 [[nodiscard]] ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments);
 [[nodiscard]] ValueRef Embedding(const Builder& b, ValueRef table, float scale);
 // Every run of `attrs.width` columns is divided by its root mean square (eps added to the mean), then multiplied by `weight`.
@@ -73,7 +75,9 @@ struct MatMulOperands { ValueRef x, weight, bias{}, residual{}; };
 [[nodiscard]] ValueRef Silu(const Builder& b, ValueRef x);
 [[nodiscard]] ValueRef GeluTanh(const Builder& b, ValueRef x);
 [[nodiscard]] ValueRef GatherRows(const Builder& b, ValueRef x);
-struct Sampled { ValueRef ids, logprobs; };
+struct Sampled {
+  ValueRef ids, logprobs;
+};
 [[nodiscard]] Sampled Sample(const Builder& b, ValueRef logits);
 
 }  // namespace intaglio::graph

@@ -71,17 +71,42 @@ struct Value {
   DType dtype = DType::kF32;
   Shape shape;           // a KV cache has an empty shape
   int32_t index = 0;     // kWeight: into Graph::weights; kKvCache, and what KvUpdate makes of one: into Graph::kv_caches; else 0
-  std::string label;     // for people and probes: "layers.0.attn_in"; may be empty
+  std::string label;     // for people and probes: "layer0.attn_in"; may be empty
 };
 
-struct NoAttrs { bool operator==(const NoAttrs&) const = default; };
-struct EmbeddingAttrs { float scale = 1.0f; bool operator==(const EmbeddingAttrs&) const = default; };
-struct MatMulAttrs { Segments segments{}; bool has_bias = false, has_residual = false; bool operator==(const MatMulAttrs&) const = default; };
-struct NormAttrs { float eps = 0; int64_t width = 0; bool operator==(const NormAttrs&) const = default; };
+struct NoAttrs {
+  bool operator==(const NoAttrs&) const = default;
+};
+struct EmbeddingAttrs {
+  float scale = 1.0f;
+  bool operator==(const EmbeddingAttrs&) const = default;
+};
+struct MatMulAttrs {
+  Segments segments{};
+  bool has_bias = false, has_residual = false;
+  bool operator==(const MatMulAttrs&) const = default;
+};
+struct NormAttrs {
+  float eps = 0;
+  int64_t width = 0;
+  bool operator==(const NormAttrs&) const = default;
+};
 enum class RopeStyle : uint8_t { kHalves, kInterleaved };
-struct RopeAttrs { int64_t head_dim = 0, rotary_dim = 0; RopeStyle style = RopeStyle::kHalves; float eps = 0; /* NormRope only */ bool operator==(const RopeAttrs&) const = default; };
-struct SliceAttrs { int64_t begin = 0, size = 0; bool operator==(const SliceAttrs&) const = default; };
-struct AttentionAttrs { int64_t heads = 0, kv_heads = 0, head_dim = 0, window = 0; float scale = 0; bool operator==(const AttentionAttrs&) const = default; };
+struct RopeAttrs {
+  int64_t head_dim = 0, rotary_dim = 0;
+  RopeStyle style = RopeStyle::kHalves;
+  float eps = 0;  // NormRope only
+  bool operator==(const RopeAttrs&) const = default;
+};
+struct SliceAttrs {
+  int64_t begin = 0, size = 0;
+  bool operator==(const SliceAttrs&) const = default;
+};
+struct AttentionAttrs {
+  int64_t heads = 0, kv_heads = 0, head_dim = 0, window = 0;
+  float scale = 0;
+  bool operator==(const AttentionAttrs&) const = default;
+};
 using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs>;
 
 struct Node {

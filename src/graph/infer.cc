@@ -7,7 +7,9 @@
 namespace intaglio::graph {
 namespace {
 
-struct Arity { size_t least, most; };
+struct Arity {
+  size_t least, most;
+};
 
 constexpr std::array kArities{
 #define INTAGLIO_OP(name, text, least, most) Arity{least, most},
@@ -154,7 +156,8 @@ std::vector<Value> InferAttention(const Rule& rule) {
   const KvCache& cache = rule.Cache(1);
   rule.Check(rule.input(1).source == Source::kNode, "reads the KV cache before this step's keys are in it");
   rule.Check(attrs.kv_heads == cache.kv_heads && attrs.head_dim == cache.head_dim && attrs.window == cache.window, "kv_heads, head_dim, window are ",
-             attrs.kv_heads, ", ", attrs.head_dim, ", ", attrs.window, ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ", cache.window);
+             attrs.kv_heads, ", ", attrs.head_dim, ", ", attrs.window, ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ",
+             cache.window);
   rule.Check(attrs.heads > 0 && attrs.heads % attrs.kv_heads == 0, attrs.heads, " query heads cannot share ", attrs.kv_heads, " KV heads");
   rule.Check(attrs.scale > 0, "scale is ", attrs.scale, ", expected a positive number");
   const Shape& q = rule.Matrix(0, "q");
@@ -203,9 +206,7 @@ std::vector<Value> InferSample(const Rule& rule) {
 
 }  // namespace
 
-bool IsKvCache(const Value& value) {
-  return value.source == Source::kKvCache || (value.source == Source::kNode && value.shape.empty());
-}
+bool IsKvCache(const Value& value) { return value.source == Source::kKvCache || (value.source == Source::kNode && value.shape.empty()); }
 
 std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
   const Rule rule(graph, node);
@@ -215,22 +216,34 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
   rule.Check(node.inputs.size() >= least && node.inputs.size() <= most, "has ", node.inputs.size(), " operands, expected ", least,
              least == most ? "" : StrCat(" to ", most));
   switch (node.op) {
-    case Op::kEmbedding: return InferEmbedding(rule);
-    case Op::kMatMul: return InferMatMul(rule, node.inputs.size());
-    case Op::kRmsNorm: return InferRmsNorm(rule);
+    case Op::kEmbedding:
+      return InferEmbedding(rule);
+    case Op::kMatMul:
+      return InferMatMul(rule, node.inputs.size());
+    case Op::kRmsNorm:
+      return InferRmsNorm(rule);
     case Op::kRope:
-    case Op::kNormRope: return InferRope(rule, node.op);
-    case Op::kSlice: return InferSlice(rule);
-    case Op::kKvUpdate: return InferKvUpdate(rule);
-    case Op::kAttention: return InferAttention(rule);
+    case Op::kNormRope:
+      return InferRope(rule, node.op);
+    case Op::kSlice:
+      return InferSlice(rule);
+    case Op::kKvUpdate:
+      return InferKvUpdate(rule);
+    case Op::kAttention:
+      return InferAttention(rule);
     case Op::kAdd:
-    case Op::kMul: return InferPair(rule);
+    case Op::kMul:
+      return InferPair(rule);
     case Op::kSilu:
-    case Op::kGeluTanh: return InferActivation(rule);
+    case Op::kGeluTanh:
+      return InferActivation(rule);
     case Op::kGatedSilu:
-    case Op::kGatedGeluTanh: return InferGated(rule);
-    case Op::kGatherRows: return InferGatherRows(rule);
-    case Op::kSample: return InferSample(rule);
+    case Op::kGatedGeluTanh:
+      return InferGated(rule);
+    case Op::kGatherRows:
+      return InferGatherRows(rule);
+    case Op::kSample:
+      return InferSample(rule);
   }
   return {};
 }

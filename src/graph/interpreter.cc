@@ -19,13 +19,22 @@ class Run {
     for (size_t i = 0; i < buffers_.size(); ++i) {
       const auto assign = [&](std::span<const int32_t> data) { buffers_[i].i32.assign(data.begin(), data.end()); };
       switch (graph.values[i].source) {
-        case Source::kTokens: assign(step.tokens); break;
-        case Source::kPositions: assign(step.positions); break;
-        case Source::kSlots: assign(step.slots); break;
-        case Source::kOutputRows: assign(step.output_rows); break;
+        case Source::kTokens:
+          assign(step.tokens);
+          break;
+        case Source::kPositions:
+          assign(step.positions);
+          break;
+        case Source::kSlots:
+          assign(step.slots);
+          break;
+        case Source::kOutputRows:
+          assign(step.output_rows);
+          break;
         case Source::kNode:
         case Source::kWeight:
-        case Source::kKvCache: break;
+        case Source::kKvCache:
+          break;
       }
     }
   }
@@ -153,7 +162,8 @@ std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, int64_t window
   std::vector<const KvEntry*> entries;
   for (int32_t position = first; position <= last; ++position) {
     const auto found = kv_.find({layer, step_.slots[row], position});
-    Require(found != kv_.end(), ErrorCode::kInvalidArgument, "interpreter: slot ", step_.slots[row], " has no position ", position, ", row ", row, " is at ", last);
+    Require(found != kv_.end(), ErrorCode::kInvalidArgument, "interpreter: slot ", step_.slots[row], " has no position ", position, ", row ", row,
+            " is at ", last);
     entries.push_back(&found->second);
   }
   return entries;
@@ -161,7 +171,8 @@ std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, int64_t window
 
 void Run::Attention(const Node& node) {
   const auto& attrs = std::get<AttentionAttrs>(node.attrs);
-  const auto heads = static_cast<size_t>(attrs.heads), head_dim = static_cast<size_t>(attrs.head_dim), group = heads / static_cast<size_t>(attrs.kv_heads);
+  const auto heads = static_cast<size_t>(attrs.heads), head_dim = static_cast<size_t>(attrs.head_dim),
+             group = heads / static_cast<size_t>(attrs.kv_heads);
   const std::span<const float> q = In(node, 0);
   std::vector<float>& out = Out(node);
   for (size_t row = 0; row < step_.slots.size(); ++row) {
@@ -221,33 +232,50 @@ void Run::Gated(const Node& node, Function activation) {
 
 void Run::Execute(const Node& node) {
   switch (node.op) {
-    case Op::kEmbedding: return Embedding(node);
-    case Op::kMatMul: return MatMul(node);
-    case Op::kRmsNorm: return RmsNorm(node);
-    case Op::kRope: return Rope(node, In(node, 0));
-    case Op::kNormRope: return NormRope(node);
-    case Op::kSlice: return Slice(node);
-    case Op::kKvUpdate: return KvUpdate(node);
-    case Op::kAttention: return Attention(node);
-    case Op::kAdd: return Elementwise(node, [](double x, double y) { return x + y; });
-    case Op::kMul: return Elementwise(node, [](double x, double y) { return x * y; });
-    case Op::kSilu: return Elementwise(node, [](double x, double) { return SiluOf(x); });
-    case Op::kGeluTanh: return Elementwise(node, [](double x, double) { return GeluTanhOf(x); });
-    case Op::kGatedSilu: return Gated(node, SiluOf);
-    case Op::kGatedGeluTanh: return Gated(node, GeluTanhOf);
-    case Op::kGatherRows: return GatherRows(node);
-    case Op::kSample: return Sample(node);
+    case Op::kEmbedding:
+      return Embedding(node);
+    case Op::kMatMul:
+      return MatMul(node);
+    case Op::kRmsNorm:
+      return RmsNorm(node);
+    case Op::kRope:
+      return Rope(node, In(node, 0));
+    case Op::kNormRope:
+      return NormRope(node);
+    case Op::kSlice:
+      return Slice(node);
+    case Op::kKvUpdate:
+      return KvUpdate(node);
+    case Op::kAttention:
+      return Attention(node);
+    case Op::kAdd:
+      return Elementwise(node, [](double x, double y) { return x + y; });
+    case Op::kMul:
+      return Elementwise(node, [](double x, double y) { return x * y; });
+    case Op::kSilu:
+      return Elementwise(node, [](double x, double) { return SiluOf(x); });
+    case Op::kGeluTanh:
+      return Elementwise(node, [](double x, double) { return GeluTanhOf(x); });
+    case Op::kGatedSilu:
+      return Gated(node, SiluOf);
+    case Op::kGatedGeluTanh:
+      return Gated(node, GeluTanhOf);
+    case Op::kGatherRows:
+      return GatherRows(node);
+    case Op::kSample:
+      return Sample(node);
   }
 }
 
 void CheckStep(const Graph& graph, const StepInputs& step) {
   const size_t rows = step.tokens.size();
-  Require(rows <= static_cast<size_t>(graph.rows) && step.output_rows.size() <= static_cast<size_t>(graph.outputs), ErrorCode::kInvalidArgument, "interpreter: ",
-          rows, " rows and ", step.output_rows.size(), " output rows in a graph of ", graph.rows, " and ", graph.outputs);
+  Require(rows <= static_cast<size_t>(graph.rows) && step.output_rows.size() <= static_cast<size_t>(graph.outputs), ErrorCode::kInvalidArgument,
+          "interpreter: ", rows, " rows and ", step.output_rows.size(), " output rows in a graph of ", graph.rows, " and ", graph.outputs);
   Require(step.positions.size() == rows && step.slots.size() == rows, ErrorCode::kInvalidArgument, "interpreter: ", rows, " tokens, ",
           step.positions.size(), " positions, ", step.slots.size(), " slots");
   for (int32_t position : step.positions) {
-    Require(position >= 0 && position < graph.max_context, ErrorCode::kInvalidArgument, "interpreter: position ", position, " in a context of ", graph.max_context);
+    Require(position >= 0 && position < graph.max_context, ErrorCode::kInvalidArgument, "interpreter: position ", position, " in a context of ",
+            graph.max_context);
   }
   for (int32_t row : step.output_rows) {
     Require(row >= 0 && static_cast<size_t>(row) < rows, ErrorCode::kInvalidArgument, "interpreter: output row ", row, " of ", rows, " rows");
@@ -259,8 +287,8 @@ std::vector<float> Load(const Weight& weight, const Interpreter::ReadTensor& rea
   std::vector<float> data;
   for (const WeightSource& source : weight.sources) {
     const std::vector<float> part = read(source.name);
-    Require(static_cast<int64_t>(part.size()) == source.shape.num_elements(), ErrorCode::kDataLoss, "interpreter: ", source.name, " has ", part.size(),
-            " elements, expected ", source.shape);
+    Require(static_cast<int64_t>(part.size()) == source.shape.num_elements(), ErrorCode::kDataLoss, "interpreter: ", source.name, " has ",
+            part.size(), " elements, expected ", source.shape);
     data.insert(data.end(), part.begin(), part.end());
   }
   for (float& element : data) element += weight.add;

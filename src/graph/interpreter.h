@@ -20,7 +20,9 @@ struct StepInputs {
 };
 
 // What the sequences so far left behind: (layer, slot, position) -> that position's key and value, all heads side by side.
-struct KvEntry { std::vector<float> k, v; };
+struct KvEntry {
+  std::vector<float> k, v;
+};
 using KvState = std::map<std::tuple<int32_t, int32_t, int32_t>, KvEntry>;
 
 // One value of a step, live rows only. Integer values (step inputs, ids) are in `i32`, others in `f32`; KV caches and weights are empty.

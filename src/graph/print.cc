@@ -28,13 +28,19 @@ std::string Ref(const Graph& graph, ValueId id) {
   if (!IsInRange(id, graph.values)) return StrCat("%?", id);
   const Value& value = graph.value(id);
   switch (value.source) {
-    case Source::kTokens: return "%tokens";
-    case Source::kPositions: return "%positions";
-    case Source::kSlots: return "%slots";
-    case Source::kOutputRows: return "%output_rows";
-    case Source::kWeight: return IsInRange(value.index, graph.weights) ? StrCat('@', graph.weights[static_cast<size_t>(value.index)].name) : StrCat("@?", value.index);
+    case Source::kTokens:
+      return "%tokens";
+    case Source::kPositions:
+      return "%positions";
+    case Source::kSlots:
+      return "%slots";
+    case Source::kOutputRows:
+      return "%output_rows";
+    case Source::kWeight:
+      return IsInRange(value.index, graph.weights) ? StrCat('@', graph.weights[static_cast<size_t>(value.index)].name) : StrCat("@?", value.index);
     case Source::kNode:
-    case Source::kKvCache: break;
+    case Source::kKvCache:
+      break;
   }
   if (!IsKvCache(value)) return StrCat('%', id);
   const std::string layer = IsInRange(value.index, graph.kv_caches) ? std::to_string(graph.kv_caches[static_cast<size_t>(value.index)].layer) : "?";
@@ -62,7 +68,8 @@ struct AttrsPrinter {
   }
   void operator()(const SliceAttrs& a) const { out << " {columns " << a.begin << " to " << a.begin + a.size << '}'; }
   void operator()(const AttentionAttrs& a) const {
-    out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale " << Exact(a.scale) << '}';
+    out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale "
+        << Exact(a.scale) << '}';
   }
 };
 
@@ -101,7 +108,8 @@ void PrintNode(std::ostream& out, const Graph& graph, const Node& node) {
 
 std::string Print(const Graph& graph) {
   std::ostringstream out;
-  out << intaglio::Name(graph.phase) << " graph: " << graph.rows << " rows, " << graph.outputs << " outputs, max_context " << graph.max_context << "\nweights\n";
+  out << intaglio::Name(graph.phase) << " graph: " << graph.rows << " rows, " << graph.outputs << " outputs, max_context " << graph.max_context
+      << "\nweights\n";
   for (const Weight& weight : graph.weights) PrintWeight(out, weight);
   out << "kv_caches\n";
   for (const KvCache& cache : graph.kv_caches) {

@@ -45,7 +45,8 @@ void CheckWeight(const Weight& weight) {
   Check(!weight.sources.empty(), "weight ", weight.name, " has neither sources nor a constant");
   int64_t rows = 0;
   for (const WeightSource& source : weight.sources) {
-    Check(source.shape.size() == weight.shape.size() && IsPositive(source.shape), "source ", source.name, " of ", weight.name, " has shape ", source.shape);
+    Check(source.shape.size() == weight.shape.size() && IsPositive(source.shape), "source ", source.name, " of ", weight.name, " has shape ",
+          source.shape);
     for (size_t i = 1; i < source.shape.size(); ++i) {
       Check(source.shape[i] == weight.shape[i], "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ", weight.shape);
     }
@@ -62,8 +63,8 @@ void CheckDeclarations(const Graph& graph) {
   }
   std::set<int32_t> layers;
   for (const KvCache& cache : graph.kv_caches) {
-    Check(cache.kv_heads > 0 && cache.head_dim > 0 && cache.window >= 0, "KV cache of layer ", cache.layer, ": kv_heads ", cache.kv_heads, ", head_dim ",
-          cache.head_dim, ", window ", cache.window);
+    Check(cache.kv_heads > 0 && cache.head_dim > 0 && cache.window >= 0, "KV cache of layer ", cache.layer, ": kv_heads ", cache.kv_heads,
+          ", head_dim ", cache.head_dim, ", window ", cache.window);
     Check(cache.layer >= 0 && layers.insert(cache.layer).second, "layer ", cache.layer, " has two KV caches");
   }
 }
@@ -87,10 +88,12 @@ void CheckOutsideValue(const Graph& graph, ValueId id) {
     case Source::kSlots:
     case Source::kOutputRows: {
       const Shape expected{value.source == Source::kOutputRows ? graph.outputs : graph.rows};
-      Check(value.dtype == DType::kI32 && value.shape == expected, "step input %", id, " is ", Name(value.dtype), " ", value.shape, ", expected i32 ", expected);
+      Check(value.dtype == DType::kI32 && value.shape == expected, "step input %", id, " is ", Name(value.dtype), " ", value.shape, ", expected i32 ",
+            expected);
       return;
     }
-    case Source::kNode: return;
+    case Source::kNode:
+      return;
   }
   Check(false, "value %", id, " has unknown source ", static_cast<int>(value.source));
 }
@@ -175,10 +178,9 @@ void Verify(const Graph& graph, std::string_view stage) {
     CheckResult(graph, graph.logits, "logits", DType::kF32, 0);
     CheckResult(graph, graph.ids, "ids", DType::kI32, 1);
     CheckResult(graph, graph.logprobs, "logprobs", DType::kF32, kLogprobCols);
-    for (const auto& [name, id] : graph.probes) Check(IsInRange(id, graph.values.size()), "probe ", name, " is value %", id, " of ", graph.values.size());
-  } catch (const std::logic_error& fault) {
-    throw std::logic_error(StrCat("after ", stage, ": ", where, fault.what()));
-  }
+    for (const auto& [name, id] : graph.probes)
+      Check(IsInRange(id, graph.values.size()), "probe ", name, " is value %", id, " of ", graph.values.size());
+  } catch (const std::logic_error& fault) { throw std::logic_error(StrCat("after ", stage, ": ", where, fault.what())); }
 }
 
 }  // namespace intaglio::graph

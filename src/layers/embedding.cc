@@ -13,8 +13,6 @@ ValueRef VocabularyTable(const Builder& b, int64_t vocab_size, int64_t width) {
 
 ValueRef VocabParallelEmbedding(const Builder& b, ValueRef table, float scale) { return Embedding(b, table, scale); }
 
-ValueRef VocabParallelHead(const Builder& b, ValueRef x, ValueRef table) {
-  return MatMul(b, {.x = x, .weight = table}, PlainSegments(x.shape()[1]));
-}
+ValueRef VocabParallelHead(const Builder& b, ValueRef x, ValueRef table) { return MatMul(b, {.x = x, .weight = table}, PlainSegments(x.shape()[1])); }
 
 }  // namespace intaglio::layers

@@ -13,7 +13,10 @@ enum class Bias : uint8_t { kNone, kAdded };
                                                    graph::Shard shard = graph::Shard::kRows);
 
 // How K is split over ranks: `shard` kColumns or kHeadColumns, and the canonical segments of that split.
-struct KSplit { graph::Shard shard; graph::Segments segments; };
+struct KSplit {
+  graph::Shard shard;
+  graph::Segments segments;
+};
 // y = x * transpose(W) + bias, W split by columns: each rank sums its own segments of K, and the bias is added once, after the last sum.
 [[nodiscard]] graph::ValueRef RowParallelLinear(const graph::Builder& b, graph::ValueRef x, int64_t out_features, Bias bias, const KSplit& split);
 

@@ -22,8 +22,8 @@ float Llama3Frequency(const RopeSpec& spec, float frequency) {
   const auto factor = static_cast<float>(spec.factor);
   if (wavelength > longest) return frequency / factor;
   if (wavelength < shortest) return frequency;
-  const float smooth = (ScalarOver(context, wavelength) - static_cast<float>(spec.low_freq_factor)) /
-                       static_cast<float>(spec.high_freq_factor - spec.low_freq_factor);
+  const float smooth =
+      (ScalarOver(context, wavelength) - static_cast<float>(spec.low_freq_factor)) / static_cast<float>(spec.high_freq_factor - spec.low_freq_factor);
   return (1.0f - smooth) * frequency / factor + smooth * frequency;
 }
 
@@ -42,9 +42,15 @@ std::vector<float> InverseFrequencies(const RopeSpec& spec) {
     const float exponent = static_cast<float>(i) / static_cast<float>(spec.rotary_dim);
     const float frequency = 1.0f / static_cast<float>(std::pow(static_cast<double>(static_cast<float>(spec.theta)), static_cast<double>(exponent)));
     switch (spec.scaling) {
-      case RopeScaling::kNone: frequencies.push_back(frequency); break;
-      case RopeScaling::kLinear: frequencies.push_back(frequency / static_cast<float>(spec.factor)); break;
-      case RopeScaling::kLlama3: frequencies.push_back(Llama3Frequency(spec, frequency)); break;
+      case RopeScaling::kNone:
+        frequencies.push_back(frequency);
+        break;
+      case RopeScaling::kLinear:
+        frequencies.push_back(frequency / static_cast<float>(spec.factor));
+        break;
+      case RopeScaling::kLlama3:
+        frequencies.push_back(Llama3Frequency(spec, frequency));
+        break;
     }
   }
   return frequencies;
@@ -69,7 +75,8 @@ std::string RopeTable::name() const {
   std::string name = StrCat("rope.dim", spec_.rotary_dim, ".theta", Exact(spec_.theta));
   if (spec_.scaling == RopeScaling::kLinear) name += StrCat(".linear", Exact(spec_.factor));
   if (spec_.scaling == RopeScaling::kLlama3) {
-    name += StrCat(".llama3_", Exact(spec_.factor), '_', Exact(spec_.low_freq_factor), '_', Exact(spec_.high_freq_factor), '_', spec_.original_max_position);
+    name += StrCat(".llama3_", Exact(spec_.factor), '_', Exact(spec_.low_freq_factor), '_', Exact(spec_.high_freq_factor), '_',
+                   spec_.original_max_position);
   }
   return name;
 }

@@ -21,7 +21,8 @@ int64_t BoundedSize(const HfConfig& config, std::string_view key, int64_t size, 
 
 float PositiveFloat(const HfConfig& config, std::string_view key, double value) {
   const auto rounded = static_cast<float>(value);
-  Require(std::isfinite(rounded) && rounded > 0, ErrorCode::kDataLoss, config.where(), ": ", key, " is ", value, ", expected a positive number that fits in f32");
+  Require(std::isfinite(rounded) && rounded > 0, ErrorCode::kDataLoss, config.where(), ": ", key, " is ", value,
+          ", expected a positive number that fits in f32");
   return rounded;
 }
 
@@ -42,7 +43,8 @@ layers::AttentionConfig ParseAttention(const HfConfig& config, const FamilyDefau
   const bool has_head_dim = config.has("head_dim") || defaults.head_dim != 0;
   Require(has_head_dim || hidden_size % attention.heads == 0, ErrorCode::kDataLoss, config.where(), ": hidden_size ", hidden_size,
           " is not a multiple of num_attention_heads ", attention.heads, ", and there is no head_dim");
-  attention.head_dim = BoundedSize(config, "head_dim", config.Int("head_dim", defaults.head_dim != 0 ? defaults.head_dim : hidden_size / attention.heads), kMaxHeadDim);
+  attention.head_dim = BoundedSize(config, "head_dim",
+                                   config.Int("head_dim", defaults.head_dim != 0 ? defaults.head_dim : hidden_size / attention.heads), kMaxHeadDim);
   Require(attention.head_dim % 2 == 0, ErrorCode::kDataLoss, config.where(), ": head_dim is ", attention.head_dim,
           ", but the rotary embedding needs an even number");
   attention.scale = static_cast<float>(std::pow(static_cast<double>(attention.head_dim), -0.5));
@@ -70,7 +72,8 @@ std::shared_ptr<const layers::RopeTable> MakeRopeTable(const HfConfig& config, c
     spec.scaling = layers::RopeScaling::kLinear;
     return std::make_shared<const layers::RopeTable>(spec);
   }
-  Require(rope.type == "llama3", ErrorCode::kUnsupported, config.where(), ": rope_type is \"", rope.type, "\"; supported: ", Join(SupportedRopeTypes()));
+  Require(rope.type == "llama3", ErrorCode::kUnsupported, config.where(), ": rope_type is \"", rope.type,
+          "\"; supported: ", Join(SupportedRopeTypes()));
   spec.scaling = layers::RopeScaling::kLlama3;
   spec.low_freq_factor = PositiveFloat(config, "low_freq_factor", rope.low_freq_factor);
   spec.high_freq_factor = PositiveFloat(config, "high_freq_factor", rope.high_freq_factor);
@@ -100,7 +103,8 @@ DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& default
 std::optional<std::vector<bool>> SlidingLayers(const HfConfig& config, size_t num_layers) {
   if (!config.has("layer_types")) return std::nullopt;
   const std::vector<std::string> types = config.Strings("layer_types");
-  Require(types.size() == num_layers, ErrorCode::kDataLoss, config.where(), ": layer_types has ", types.size(), " entries for ", num_layers, " layers");
+  Require(types.size() == num_layers, ErrorCode::kDataLoss, config.where(), ": layer_types has ", types.size(), " entries for ", num_layers,
+          " layers");
   std::vector<bool> is_sliding;
   for (const std::string& type : types) {
     Require(type == "full_attention" || type == "sliding_attention", ErrorCode::kUnsupported, config.where(), ": layer_types has \"", type,

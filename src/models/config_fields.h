@@ -33,7 +33,8 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 [[nodiscard]] int64_t Size(const checkpoint::HfConfig& config, std::string_view key, std::optional<int64_t> otherwise = std::nullopt);
 
 // The table for rotary settings read by HfConfig::Rope (default, linear and llama3).
-[[nodiscard]] std::shared_ptr<const layers::RopeTable> MakeRopeTable(const checkpoint::HfConfig& config, const checkpoint::RopeConfig& rope, int64_t head_dim);
+[[nodiscard]] std::shared_ptr<const layers::RopeTable> MakeRopeTable(const checkpoint::HfConfig& config, const checkpoint::RopeConfig& rope,
+                                                                     int64_t head_dim);
 [[nodiscard]] const std::vector<std::string>& SupportedRopeTypes();
 
 // `layer_types`: true for each "sliding_attention", false for "full_attention"; nullopt if config.json has none.

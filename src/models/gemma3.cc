@@ -51,8 +51,8 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   });
   const std::vector<bool> is_sliding = WhichSlide(config, decoder.layers.size());
   SetWindows(config, is_sliding, decoder);
-  const auto local_rope = MakeRopeTable(config, config.Rope(SupportedRopeTypes(), "sliding_attention", "rope_local_base_freq"),
-                                        decoder.layers[0].attention.head_dim);
+  const auto local_rope =
+      MakeRopeTable(config, config.Rope(SupportedRopeTypes(), "sliding_attention", "rope_local_base_freq"), decoder.layers[0].attention.head_dim);
   ForEachLayer(decoder, [&](LayerConfig& layer) {
     if (layer.attention.window != 0) layer.attention.rope = local_rope;
   });

@@ -16,15 +16,14 @@ template <typename Action>
 std::string FaultOf(Action action) {
   try {
     action();
-  } catch (const std::logic_error& fault) {
-    return fault.what();
-  }
+  } catch (const std::logic_error& fault) { return fault.what(); }
   return "";
 }
 
 // A graph with one activation of 4 x `cols`.
 struct OneValue {
-  explicit OneValue(int64_t cols) : graph(EmptyGraph()), b(graph), x(Embedding(b, b.In("table").Weight("weight", {5, cols}, Shard::kVocab, Layout::kMatmul), 1)) {}
+  explicit OneValue(int64_t cols)
+      : graph(EmptyGraph()), b(graph), x(Embedding(b, b.In("table").Weight("weight", {5, cols}, Shard::kVocab, Layout::kMatmul), 1)) {}
   Graph graph;
   Builder b;
   ValueRef x;

@@ -5,7 +5,9 @@ namespace {
 
 constexpr Segments kSegmentsOf8{0, 1, 2, 3, 4, 5, 6, 7, 8};
 
-ValueRef Linear(const Builder& b, ValueRef x, int64_t out) { return MatMul(b, {.x = x, .weight = b.Weight("weight", {out, 8}, Shard::kRows, Layout::kMatmul)}, kSegmentsOf8); }
+ValueRef Linear(const Builder& b, ValueRef x, int64_t out) {
+  return MatMul(b, {.x = x, .weight = b.Weight("weight", {out, 8}, Shard::kRows, Layout::kMatmul)}, kSegmentsOf8);
+}
 
 ValueRef SmallAttention(const Builder& b, ValueRef x) {
   const auto table_data = std::make_shared<const std::vector<float>>(32 * 4, 0.5f);

@@ -16,7 +16,9 @@ Node& Find(Graph& graph, Op op) { return *std::ranges::find(graph.nodes, op, &No
 Value& Output(Graph& graph, Op op) { return graph.values[static_cast<size_t>(Find(graph, op).outputs[0])]; }
 Weight& Named(Graph& graph, const std::string& name) { return *std::ranges::find(graph.weights, name, &Weight::name); }
 template <typename T>
-T& AttrsOf(Graph& graph, Op op) { return std::get<T>(Find(graph, op).attrs); }
+T& AttrsOf(Graph& graph, Op op) {
+  return std::get<T>(Find(graph, op).attrs);
+}
 
 // One way to break a sound graph, and what the verifier has to say about it.
 struct Break {
@@ -106,7 +108,8 @@ std::vector<Break> Operands() {
       {"PositionsForSlots", [](Graph& g) { Find(g, Op::kAttention).inputs[2] = 1; }, "operand 2 is not the step's slots"},
       {"PositionsForOutputRows", [](Graph& g) { Find(g, Op::kGatherRows).inputs[1] = 1; }, "operand 1 is not the step's output rows"},
       {"ActivationAsCache", [](Graph& g) { Find(g, Op::kKvUpdate).inputs[0] = Find(g, Op::kKvUpdate).inputs[1]; }, "operand 0 is not a KV cache"},
-      {"KeysOfOtherWidth", [](Graph& g) { Find(g, Op::kKvUpdate).inputs[1] = Find(g, Op::kAttention).inputs[0]; }, "k has shape [4, 8], expected [4, 4]"},
+      {"KeysOfOtherWidth", [](Graph& g) { Find(g, Op::kKvUpdate).inputs[1] = Find(g, Op::kAttention).inputs[0]; },
+       "k has shape [4, 8], expected [4, 4]"},
       {"SampleOfHiddenRows", [](Graph& g) { Find(g, Op::kSample).inputs[0] = Find(g, Op::kSilu).inputs[0]; }, "logits have 4 rows"},
   };
 }
@@ -163,9 +166,7 @@ TEST_P(VerifyBroken, IsRefusedWithItsReason) {
   try {
     Verify(graph, "test");
     FAIL() << "accepted";
-  } catch (const std::logic_error& fault) {
-    EXPECT_NE(std::string(fault.what()).find(GetParam().message), std::string::npos) << fault.what();
-  }
+  } catch (const std::logic_error& fault) { EXPECT_NE(std::string(fault.what()).find(GetParam().message), std::string::npos) << fault.what(); }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, VerifyBroken, testing::ValuesIn(Sizes()), NameOf);

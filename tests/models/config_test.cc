@@ -51,7 +51,11 @@ std::vector<Refusal> Refusals() {
   constexpr ErrorCode kUnsupported = ErrorCode::kUnsupported, kDataLoss = ErrorCode::kDataLoss;
   const json llama3 = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
   return {
-      {"UnknownArchitecture", "llama-tiny", {{"architectures", {"BertModel"}}}, kUnsupported, "unknown architecture \"BertModel\"; known: Gemma3ForCausalLM, "},
+      {"UnknownArchitecture",
+       "llama-tiny",
+       {{"architectures", {"BertModel"}}},
+       kUnsupported,
+       "unknown architecture \"BertModel\"; known: Gemma3ForCausalLM, "},
       {"NoArchitecture", "llama-tiny", {{"architectures", "absent"}}, kDataLoss, "architectures"},
       {"MissingSize", "llama-tiny", {{"hidden_size", "absent"}}, kDataLoss, "hidden_size"},
       {"HugeSize", "llama-tiny", {{"vocab_size", 1e15}}, kDataLoss, "vocab_size"},
@@ -59,19 +63,34 @@ std::vector<Refusal> Refusals() {
       {"HugeHeadDim", "llama-tiny", {{"head_dim", 1 << 20}}, kDataLoss, "head_dim is 1048576, expected 1 to 4096"},
       {"OddHeadDim", "llama-tiny", {{"head_dim", 15}}, kDataLoss, "head_dim is 15, but the rotary embedding needs an even number"},
       {"HeadsNotShared", "llama-tiny", {{"num_key_value_heads", 3}}, kDataLoss, "num_attention_heads 8 is not a multiple of num_key_value_heads 3"},
-      {"HiddenNotShared", "llama-tiny", {{"head_dim", nullptr}, {"num_attention_heads", 6}}, kDataLoss, "hidden_size 64 is not a multiple of num_attention_heads 6"},
+      {"HiddenNotShared",
+       "llama-tiny",
+       {{"head_dim", nullptr}, {"num_attention_heads", 6}},
+       kDataLoss,
+       "hidden_size 64 is not a multiple of num_attention_heads 6"},
       {"UnknownActivation", "llama-tiny", {{"hidden_act", "relu"}}, kUnsupported, "hidden_act is \"relu\"; supported: silu, gelu_pytorch_tanh"},
       {"UnknownActivationOfGemma", "gemma3-text-tiny", {{"hidden_activation", "gelu"}}, kUnsupported, "hidden_activation is \"gelu\""},
-      {"UnknownRopeType", "llama-tiny", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}}}, kUnsupported, "supported: default, linear, llama3"},
+      {"UnknownRopeType",
+       "llama-tiny",
+       {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}}},
+       kUnsupported,
+       "supported: default, linear, llama3"},
       {"Llama3WithoutContext", "llama-tiny", {{"rope_scaling", llama3}}, kDataLoss, "original_max_position_embeddings"},
       {"PartialRotary", "llama-tiny", {{"partial_rotary_factor", 0.5}}, kUnsupported, "partial_rotary_factor is 0.5"},
       {"ZeroEps", "llama-tiny", {{"rms_norm_eps", 0.0}}, kDataLoss, "rms_norm_eps is 0"},
       {"EpsBelowF32", "llama-tiny", {{"rms_norm_eps", 1e-60}}, kDataLoss, "rms_norm_eps"},
       {"ThetaBeyondF32", "llama-tiny", {{"rope_theta", 1e300}}, kDataLoss, "rope_theta"},
-      {"UnknownLayerType", "qwen3-tiny", {{"layer_types", {"full_attention", "chunked_attention", "full_attention"}}}, kUnsupported,
+      {"UnknownLayerType",
+       "qwen3-tiny",
+       {{"layer_types", {"full_attention", "chunked_attention", "full_attention"}}},
+       kUnsupported,
        "layer_types has \"chunked_attention\"; supported: full_attention, sliding_attention"},
       {"TooFewLayerTypes", "qwen3-tiny", {{"layer_types", {"full_attention"}}}, kDataLoss, "layer_types has 1 entries for 3 layers"},
-      {"SlidingThoughSwitchedOff", "qwen3-tiny", {{"layer_types", {"full_attention", "sliding_attention", "full_attention"}}}, kDataLoss, "use_sliding_window is not true"},
+      {"SlidingThoughSwitchedOff",
+       "qwen3-tiny",
+       {{"layer_types", {"full_attention", "sliding_attention", "full_attention"}}},
+       kDataLoss,
+       "use_sliding_window is not true"},
       {"SlidingWithoutWindow", "gemma3-text-tiny", {{"sliding_window", nullptr}}, kDataLoss, "sliding_window"},
       {"AttentionSoftcap", "gemma3-text-tiny", {{"attn_logit_softcapping", 50.0}}, kUnsupported, "attn_logit_softcapping is set"},
       {"FinalSoftcap", "gemma3-text-tiny", {{"final_logit_softcapping", 30.0}}, kUnsupported, "final_logit_softcapping is set"},
@@ -146,7 +165,8 @@ TEST(Config, GemmaScalesTheGlobalRotaryBaseOnly) {
   EXPECT_EQ(tables({{"rope_theta", "absent"}, {"rope_local_base_freq", "absent"}}), plain);   // the class's defaults
   const json linear = {{"rope_type", "linear"}, {"factor", 8.0}};
   EXPECT_EQ(tables({{"rope_scaling", linear}}), scaled);
-  const json full = {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1000000.0}}, local = {{"rope_type", "default"}, {"rope_theta", 10000.0}};
+  const json full = {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1000000.0}},
+             local = {{"rope_type", "default"}, {"rope_theta", 10000.0}};
   const json keyed = {{"full_attention", full}, {"sliding_attention", local}};
   EXPECT_EQ(tables({{"rope_parameters", keyed}, {"rope_theta", "absent"}, {"rope_local_base_freq", "absent"}}), scaled);
 }
@@ -156,6 +176,14 @@ TEST(Config, HeadDimDefaultsToTheFamilys) {
   EXPECT_EQ(head_dim(Edited("llama-tiny", {{"head_dim", nullptr}})), 8);   // 64 / 8
   EXPECT_EQ(head_dim(Edited("qwen3-tiny", {{"head_dim", "absent"}})), 128);
   EXPECT_EQ(head_dim(Edited("gemma3-text-tiny", {{"head_dim", "absent"}})), 256);
+}
+
+TEST(Config, NormEpsDefaultsToTheClasss) {
+  const graph::Graph graph = Parse(Edited("llama-tiny", {{"rms_norm_eps", "absent"}}))->Build({.rows = 1, .outputs = 1, .max_context = 8});
+  for (const graph::Node& node : graph.nodes) {
+    if (node.op != graph::Op::kRmsNorm) continue;
+    EXPECT_EQ(std::get<graph::NormAttrs>(node.attrs).eps, 1e-6f) << node.scope;
+  }
 }
 
 }  // namespace intaglio::models

@@ -15,8 +15,8 @@ namespace {
 using graph::Graph;
 using graph::Op;
 
-constexpr const char* kFixtureNames[]{"llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny",
-                                      "mistral-tiny", "qwen2-tiny", "qwen3-tiny", "gemma3-text-tiny"};
+constexpr const char* kFixtureNames[]{"llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny",
+                                      "qwen2-tiny", "qwen3-tiny",      "gemma3-text-tiny"};
 
 Graph Build(const Fixture& fixture, int64_t rows) {
   return fixture.model().Build({.phase = Phase::kContextEncoding, .rows = rows, .outputs = rows, .max_context = 128});
@@ -126,7 +126,9 @@ TEST(Decoder, TiedHeadsUseTheEmbeddingsTable) {
 
 TEST(Decoder, CutsTheSumsOfOProjByHeadsAndOfDownProjByUnits) {
   const Graph graph = Build(Fixture("llama-heads-not-divisible-tiny"), 1);   // 6 q / 3 kv heads of 16, intermediate size 136
-  const auto segments_of = [&](const char* scope) { return std::get<graph::MatMulAttrs>(std::ranges::find(graph.nodes, scope, &graph::Node::scope)->attrs).segments; };
+  const auto segments_of = [&](const char* scope) {
+    return std::get<graph::MatMulAttrs>(std::ranges::find(graph.nodes, scope, &graph::Node::scope)->attrs).segments;
+  };
   EXPECT_EQ(segments_of("model.layers.1.self_attn.o_proj"), (graph::Segments{0, 16, 32, 48, 64, 80, 96, 96, 96}));
   EXPECT_EQ(segments_of("model.layers.1.mlp.down_proj"), (graph::Segments{0, 16, 32, 48, 64, 80, 96, 112, 136}));
 }
@@ -137,7 +139,8 @@ TEST(Decoder, RefusesSizesThatCannotBe) {
   EXPECT_NE(ErrorOf(model, {.rows = 0, .outputs = 0, .max_context = 8}), "");
   EXPECT_NE(ErrorOf(model, {.rows = 2, .outputs = 3, .max_context = 8}), "");
   EXPECT_NE(ErrorOf(model, {.phase = Phase::kSpeculation, .rows = 2, .outputs = 1, .max_context = 8}), "");
-  EXPECT_EQ(ErrorOf(model, {.rows = 1, .outputs = 1, .max_context = 513}), "graph: max_context is 513; this model allows 1 to 512 (max_position_embeddings)");
+  EXPECT_EQ(ErrorOf(model, {.rows = 1, .outputs = 1, .max_context = 513}),
+            "graph: max_context is 513; this model allows 1 to 512 (max_position_embeddings)");
   EXPECT_EQ(ErrorOf(model, {.rows = 1, .outputs = 1, .max_context = 512}), "");
 }
 

@@ -31,7 +31,10 @@ class Fixture {
 
 // Runs `ids` as rows of slot 0, all of them output rows, `rows` at a time from position 0 on, through a graph of that many rows.
 // Returns each chunk's values.
-struct Chunk { int64_t begin = 0, rows = 0; std::vector<graph::Buffer> values; };
+struct Chunk {
+  int64_t begin = 0, rows = 0;
+  std::vector<graph::Buffer> values;
+};
 [[nodiscard]] std::vector<Chunk> RunInChunks(const graph::Interpreter& interpreter, const graph::Graph& graph, const std::vector<int32_t>& ids);
 
 // Everything a fixture of these families has to show: all logits of all prompts within 5e-4, all probes of prompt 1 within 2e-5 of their

@@ -8,7 +8,8 @@
 namespace intaglio::layers {
 
 TEST(Rope, LinearScalingDividesEveryFrequency) {
-  const std::vector<float> plain = InverseFrequencies({.rotary_dim = 8}), scaled = InverseFrequencies({.scaling = RopeScaling::kLinear, .rotary_dim = 8, .factor = 4});
+  const std::vector<float> plain = InverseFrequencies({.rotary_dim = 8}),
+                           scaled = InverseFrequencies({.scaling = RopeScaling::kLinear, .rotary_dim = 8, .factor = 4});
   ASSERT_EQ(plain.size(), 4U);
   for (size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(scaled[i], plain[i] / 4);
 }
@@ -29,6 +30,18 @@ TEST(Rope, Llama3KeepsShortWavelengthsAndStretchesLongOnes) {
   // Llama 3.1: pairs 0 to 28 are kept, 35 to 63 stretched, the six between interpolated.
   EXPECT_EQ(num_kept, 29U);
   EXPECT_EQ(num_stretched, 29U);
+}
+
+TEST(Rope, Llama3InterpolatesTheFrequenciesBetween) {
+  RopeSpec spec{.rotary_dim = 128, .theta = 500000};
+  const std::vector<float> plain = InverseFrequencies(spec);
+  spec.scaling = RopeScaling::kLlama3, spec.factor = 8, spec.original_max_position = 8192;
+  const std::vector<float> scaled = InverseFrequencies(spec);
+  for (size_t i = 29; i < 35; ++i) {
+    const double turns = 8192 / (2 * M_PI / plain[i]);              // of the original context
+    const double kept = (turns - 1) / (4 - 1), expected = plain[i] * (kept + (1 - kept) / 8);
+    EXPECT_NEAR(scaled[i] / expected, 1, 1e-6) << i;
+  }
 }
 
 TEST(Rope, ARowHasCosinesThenSinesOfTheF32Angle) {

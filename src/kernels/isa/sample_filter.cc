@@ -9,7 +9,6 @@ namespace intaglio::kernels::INTAGLIO_ISA {
 namespace {
 
 constexpr float kLowest = std::numeric_limits<float>::lowest();
-constexpr int kBins = 2048;
 
 // Bits that compare as the floats do.
 uint32_t OrderedBits(float x) {
@@ -24,19 +23,29 @@ float FromOrderedBits(uint32_t ordered) {
   return x;
 }
 
-// Sums weights over the values that are at least `floor` and whose ordered bits begin with `prefix`, by their next bits.
+// The values in question: at least `floor`, ordered bits that begin with `prefix`; sorted into bins by their next bits.
+struct Digit {
+  float floor;
+  uint64_t prefix;
+  int prefix_shift, shift;
+  [[nodiscard]] int num_bins() const { return 1 << (prefix_shift - shift); }
+};
+
+// Sums the weights of each bin.
 template <typename Weight>
-void FillBins(const SampleRow& row, float floor, Weight weigh, uint64_t prefix, int prefix_shift, int shift, double* bins) {
-  std::fill_n(bins, kBins, 0.0);
+void FillBins(const SampleRow& row, const Digit& digit, Weight weigh, double* bins) {
+  const uint64_t mask = static_cast<uint64_t>(digit.num_bins()) - 1;
+  std::fill_n(bins, digit.num_bins(), 0.0);
   for (int64_t i = 0; i < row.vocab; i += kLanes) {
     const F32 x = Load(row.processed + i);
-    if (!AnyAtLeast(x, Set(floor))) continue;
+    if (!AnyAtLeast(x, Set(digit.floor))) continue;
     float value[kLanes], weight[kLanes];
     Store(value, x);
     Store(weight, weigh(x));
     for (int lane = 0; lane < kLanes; ++lane) {
       const uint64_t bits = OrderedBits(value[lane]);
-      if (value[lane] >= floor && bits >> prefix_shift == prefix) bins[(bits >> shift) % kBins] += static_cast<double>(weight[lane]);
+      if (!(value[lane] >= digit.floor) || bits >> digit.prefix_shift != digit.prefix) continue;
+      bins[bits >> digit.shift & mask] += static_cast<double>(weight[lane]);
     }
   }
 }
@@ -45,29 +54,29 @@ void FillBins(const SampleRow& row, float floor, Weight weigh, uint64_t prefix, 
 // `floor`; the least of them if all together fall short. `whole` 0: the sum of those. Found by three passes over ever finer bins.
 template <typename Weight>
 float Threshold(const SampleRow& row, float floor, Weight weigh, double share, double whole, double* bins) {
-  uint64_t prefix = 0;
+  Digit digit{.floor = floor, .prefix = 0, .prefix_shift = 32, .shift = 21};
   double above = 0.0;   // weight of the tokens beyond the current bin
-  int prefix_shift = 32;
   for (const int shift : {21, 10, 0}) {
-    FillBins(row, floor, weigh, prefix, prefix_shift, shift, bins);
+    digit.shift = shift;
+    FillBins(row, digit, weigh, bins);
     if (whole == 0.0) {
-      for (int bin = kBins - 1; bin >= 0; --bin) whole += bins[bin];
+      for (int bin = digit.num_bins() - 1; bin >= 0; --bin) whole += bins[bin];
     }
     int chosen = -1;
     double above_chosen = above;
-    for (int bin = (1 << (prefix_shift - shift)) - 1; bin >= 0; --bin) {
+    for (int bin = digit.num_bins() - 1; bin >= 0; --bin) {
       if (bins[bin] == 0.0) continue;
-      above_chosen = above;
       chosen = bin;
+      above_chosen = above;
       above += bins[bin];
       if (above >= share * whole) break;
     }
     if (chosen < 0) return floor;
     above = above_chosen;
-    prefix = prefix << (prefix_shift - shift) | static_cast<uint64_t>(chosen);
-    prefix_shift = shift;
+    digit.prefix = digit.prefix * static_cast<uint64_t>(digit.num_bins()) + static_cast<uint64_t>(chosen);
+    digit.prefix_shift = shift;
   }
-  return FromOrderedBits(static_cast<uint32_t>(prefix));
+  return FromOrderedBits(static_cast<uint32_t>(digit.prefix));
 }
 
 // A value that the k-th greatest is no less than: the k-th greatest of the segments' lane maxima, which are different tokens.

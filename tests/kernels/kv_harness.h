@@ -1,0 +1,137 @@
+// Sequences with random queries, keys and values, a KV pool, and steps over them: what kv and attention tests share.
+#pragma once
+#include <cmath>
+#include <limits>
+
+#include "harness.h"
+#include "kernels/kv_layout.h"
+#include "kernels/params.h"
+#include "kernels/workspace.h"
+
+namespace intaglio::kernels {
+
+struct Heads { int64_t heads, kv_heads, head_dim, window; };
+
+// One sequence in one slot.
+struct Sequence {
+  Matrix q, k, v, out;   // [length, heads * head_dim]; out is filled by KvWorld::Step
+  Sequence(const Heads& h, int64_t length, std::mt19937& random)
+      : q(length, h.heads * h.head_dim, random),
+        k(length, h.kv_heads * h.head_dim, random),
+        v(length, h.kv_heads * h.head_dim, random),
+        out(length, h.heads * h.head_dim) {}
+};
+
+struct StepRow { int32_t slot, position; };
+
+// A pool of blocks, block tables and the two kernels that use them.
+class KvWorld {
+ public:
+  static constexpr int32_t kMaxBlocks = 24;
+
+  // The pool starts full of NaN. Physical blocks are handed out in an order drawn from `order_seed`.
+  KvWorld(const Heads& heads, int num_slots, uint32_t order_seed)
+      : heads_(heads),
+        num_blocks_(num_slots * kMaxBlocks),
+        pool_(num_blocks_, KvBlockBytes(heads.kv_heads, heads.head_dim) / 4, KvBlockBytes(heads.kv_heads, heads.head_dim) / 4),
+        table_(static_cast<size_t>(num_slots * kMaxBlocks), -1),
+        free_(static_cast<size_t>(num_blocks_)) {
+    std::iota(free_.begin(), free_.end(), 0);
+    std::mt19937 random(order_seed);
+    std::shuffle(free_.begin(), free_.end(), random);
+    std::fill_n(pool_.row(0), pool_.rows() * pool_.cols(), std::numeric_limits<float>::quiet_NaN());
+  }
+
+  [[nodiscard]] const Matrix& pool() const { return pool_; }
+  [[nodiscard]] int32_t block(int32_t slot, int32_t tile) const { return table_[static_cast<size_t>(slot * kMaxBlocks + tile)]; }
+  [[nodiscard]] const StepView& view() const { return view_; }
+
+  // Gives the slot's blocks back, still holding what its owner wrote.
+  void Release(int32_t slot) {
+    for (int32_t tile = 0; tile < kMaxBlocks; ++tile) Drop(slot, tile);
+  }
+
+  // Writes the rows' keys and values and attends; sequences[slot].out receives the results.
+  void Step(Isa isa, const std::vector<StepRow>& rows, std::vector<Sequence>& sequences, bool has_workspace, uint32_t order_seed) {
+    const auto num_rows = static_cast<int64_t>(rows.size());
+    Prepare(rows);
+    const Matrix q(num_rows, heads_.heads * heads_.head_dim), out(num_rows, q.cols());
+    const Matrix k(num_rows, heads_.kv_heads * heads_.head_dim), v(num_rows, k.cols());
+    for (int64_t i = 0; i < num_rows; ++i) {
+      const StepRow row = rows[static_cast<size_t>(i)];
+      const Sequence& s = sequences[static_cast<size_t>(row.slot)];
+      std::copy_n(s.q.row(row.position), q.cols(), q.row(i));
+      std::copy_n(s.k.row(row.position), k.cols(), k.row(i));
+      std::copy_n(s.v.row(row.position), v.cols(), v.row(i));
+    }
+    RunKernel("kv_write", isa, WriteCall(k, v), view_, order_seed);
+    const int64_t bytes = AttentionWorkspaceBytes(num_rows, heads_.heads, heads_.kv_heads, heads_.head_dim, kMaxBlocks * kKvTile);
+    const Matrix workspace(1, std::max<int64_t>(bytes / 4, kLanes));
+    KernelCall attention = AttendCall(out, q);
+    if (has_workspace && bytes > 0) attention.operands[3] = workspace.tensor();
+    RunKernel("attention", isa, attention, view_, order_seed);
+    EXPECT_TRUE(out.HasIntactPadding());
+    for (int64_t i = 0; i < num_rows; ++i) {
+      const StepRow row = rows[static_cast<size_t>(i)];
+      std::copy_n(out.row(i), out.cols(), sequences[static_cast<size_t>(row.slot)].out.row(row.position));
+    }
+  }
+
+  [[nodiscard]] KernelCall WriteCall(const Matrix& k, const Matrix& v) const {
+    return WithParams(Call({pool_.tensor(), k.tensor(), v.tensor()}));
+  }
+  [[nodiscard]] KernelCall AttendCall(const Matrix& out, const Matrix& q) const {
+    return WithParams(Call({out.tensor(), q.tensor(), pool_.tensor()}));
+  }
+
+  // Makes view() a step of these rows: blocks are assigned where needed, and dropped where the window has left them behind.
+  void Prepare(const std::vector<StepRow>& rows) {
+    slots_.clear();
+    positions_.clear();
+    for (const StepRow& row : rows) {
+      slots_.push_back(row.slot);
+      positions_.push_back(row.position);
+      int32_t& entry = table_[static_cast<size_t>(row.slot * kMaxBlocks + row.position / kKvTile)];
+      if (entry >= 0) continue;
+      entry = free_.back();
+      free_.pop_back();
+    }
+    for (size_t i = 0; heads_.window > 0 && i < rows.size(); ++i) {
+      if (i > 0 && rows[i].slot == rows[i - 1].slot) continue;
+      for (int32_t tile = 0; (tile + 1) * kKvTile <= rows[i].position - heads_.window + 1; ++tile) Drop(rows[i].slot, tile);
+    }
+    table_pointer_ = table_.data();
+    view_ = {.num_rows = static_cast<int32_t>(rows.size()),
+             .positions = positions_.data(),
+             .slots = slots_.data(),
+             .block_tables = &table_pointer_,
+             .max_blocks = &max_blocks_};
+  }
+
+ private:
+  void Drop(int32_t slot, int32_t tile) {
+    int32_t& entry = table_[static_cast<size_t>(slot * kMaxBlocks + tile)];
+    if (entry >= 0) free_.push_back(entry);
+    entry = -1;
+  }
+  [[nodiscard]] KernelCall WithParams(KernelCall call) const {
+    using namespace attention_params;
+    call.params.ints[kHeads] = heads_.heads;
+    call.params.ints[kKvHeads] = heads_.kv_heads;
+    call.params.ints[kHeadDim] = heads_.head_dim;
+    call.params.ints[kWindow] = heads_.window;
+    call.params.ints[kNumBlocks] = num_blocks_;
+    call.params.floats[kScale] = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
+    return call;
+  }
+
+  Heads heads_;
+  int64_t num_blocks_;
+  Matrix pool_;
+  std::vector<int32_t> table_, free_, slots_, positions_;
+  const int32_t* table_pointer_ = nullptr;
+  int32_t max_blocks_ = kMaxBlocks;
+  StepView view_;
+};
+
+}  // namespace intaglio::kernels

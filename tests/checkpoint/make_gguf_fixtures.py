@@ -3,8 +3,9 @@
     python make_gguf_fixtures.py small DIR             the files of tests/data/gguf: the same bytes every time
     python make_gguf_fixtures.py model FIXTURE FILE    a fixture folder as a GGUF file in F32, as llama.cpp's converter would write it
 
-`small` gives types.gguf (a tensor of every type, random blocks) with types.safetensors (what they stand for), and for each
-architecture a model of a few numbers, NAME.gguf, with the Hugging Face tensors it came from, NAME.safetensors.
+`small` gives types.gguf (a tensor of every type, random blocks) with types.safetensors (what they stand for); for each architecture
+a model of a few numbers, NAME.gguf, with the Hugging Face tensors it came from, NAME.safetensors; and NAME-tokenizer.gguf, the
+tokenizer of a fixture and next to no weights.
 """
 import json
 import math
@@ -177,6 +178,9 @@ MODELS = {
     "gemma3": ({"model_type": "gemma3_text", "sliding_window": 16}, {"q/k norms", "four norms"}),
 }
 
+TOKENIZERS = {"llama": "llama-tiny", "mistral": "mistral-tiny", "qwen3": "qwen3-tiny", "gemma3": "gemma3-text-tiny"}
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+
 
 def tensor_shapes(c, parts):
     """Hugging Face names and shapes of a model with the given parts."""
@@ -206,6 +210,10 @@ def write_small(folder):
         tensors = {tensor: (rng.integers(-127, 128, shape) / 64).astype(np.float32) for tensor, shape in tensor_shapes(config, parts).items()}
         write_model(folder / f"{name}.gguf", config, tensors)
         save_file(tensors, folder / f"{name}.safetensors")
+    for name, fixture in TOKENIZERS.items():
+        config = SMALL | {"model_type": MODELS[name][0]["model_type"], "num_hidden_layers": 1, "sliding_window": 16}
+        embedding = {"model.embed_tokens.weight": np.zeros((1, config["hidden_size"]))}
+        write_model(folder / f"{name}-tokenizer.gguf", config, embedding, FIXTURES / fixture)
 
 
 def main(arguments):

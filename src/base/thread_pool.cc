@@ -5,160 +5,149 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
-#include <set>
-#include <string>
+#include <chrono>
 #include <thread>
 #include <vector>
 
+#include "base/cpus.h"
 #include "base/fail.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace intaglio {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-// About 30 microseconds: longer than the gap between two kernels of a step, shorter than anybody would notice in CPU use.
-constexpr int kSpins = 2000;
+// Longer than the gap between two kernels, shorter than anyone would notice on a shared machine.
+constexpr auto kSpinTime = std::chrono::microseconds(40);
+constexpr int kPausesPerLook = 16;   // at the clock
 
-void Pause() {
+void Pause() noexcept {
 #if defined(__x86_64__)
-  _mm_pause();
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
 #endif
 }
 
-std::vector<int> AllowedCpus() {
-  cpu_set_t set;
-  std::vector<int> cpus;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  }
+// Whether is_ready() came true within `time`.
+template <typename Ready>
+bool SpinUntil(std::chrono::microseconds time, Ready is_ready) noexcept {
+  if (is_ready()) return true;
+  if (time == time.zero()) return false;
+  const auto deadline = std::chrono::steady_clock::now() + time;
+  do {
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      Pause();
+      if (is_ready()) return true;
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  return false;
+}
+
+// Starts with the CPU the caller is on, which is not pinned: the workers then get the others.
+std::vector<int> OthersAfterCurrent(std::vector<int> cpus) {
+  const auto current = std::find(cpus.begin(), cpus.end(), sched_getcpu());
+  if (current != cpus.end()) std::rotate(cpus.begin(), current, cpus.end());
   return cpus;
 }
 
-// One allowed CPU of every physical core: hyper-threads share the FMA units, so a second one only adds contention.
-std::vector<int> OnePerCore(const std::vector<int>& cpus) {
-  std::vector<int> chosen;
-  std::set<std::string> seen;
-  for (int cpu : cpus) {
-    std::ifstream file(StrCat("/sys/devices/system/cpu/cpu", cpu, "/topology/thread_siblings_list"));
-    std::string siblings;
-    if (!std::getline(file, siblings)) siblings = StrCat("cpu", cpu);
-    if (seen.insert(siblings).second) chosen.push_back(cpu);
-  }
-  return chosen;
-}
-
-// CPUs' worth of time that a container may use: cgroup v2, then v1. 0: no limit.
-int CgroupLimit() {
-  std::ifstream v2("/sys/fs/cgroup/cpu.max");
-  std::string quota_text;
-  double quota = -1, period = 0;
-  if (v2 >> quota_text >> period && quota_text != "max") quota = std::atof(quota_text.c_str());
-  if (quota <= 0) {
-    std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-    if (!(quota_file >> quota) || !(period_file >> period)) quota = -1;
-  }
-  return quota > 0 && period > 0 ? std::max(1, static_cast<int>(quota / period)) : 0;
-}
-
-int DefaultThreads(size_t num_cores) {
-  const int cores = std::max(1, static_cast<int>(num_cores)), limit = CgroupLimit();
-  return limit == 0 ? cores : std::min(cores, limit);
-}
-
-void PinThisThread(int cpu) {
+// A worker that cannot be pinned (a sandbox may forbid it) works all the same.
+void Pin(std::thread& thread, int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  pthread_setaffinity_np(pthread_self(), sizeof set, &set);  // best effort: an unpinned worker computes the same
+  CPU_SET(static_cast<size_t>(cpu), &set);
+  pthread_setaffinity_np(thread.native_handle(), sizeof set, &set);
 }
 
 }  // namespace
 
-// A round is one ParallelFor. Workers wait for the round number to change, take tasks until none is left, and check out; the caller does
-// the same and returns when all have checked out.
+// A job is published by setting `unclaimed` to its number of tasks, and a task is claimed by counting it down: a claim proves that the job
+// is not over, so its fields may be read. Workers that wake late find nothing to claim and touch nothing. `generation` is only for sleeping.
 struct ThreadPool::Impl {
-  // What the workers of a round share, each on a cache line of its own.
-  alignas(64) std::atomic<uint32_t> round = 0;
-  alignas(64) std::atomic<int64_t> next_task = 0;
-  alignas(64) std::atomic<int32_t> num_working = 0;   // workers that have not checked out of the round
-  alignas(64) Body body = nullptr;                    // written before `round` is bumped
-  void* context = nullptr;
+  alignas(64) std::atomic<int64_t> unclaimed{0};
+  alignas(64) std::atomic<int64_t> unfinished{0};
+  alignas(64) std::atomic<uint32_t> generation{0};
+  std::atomic<bool> is_stopping{false};
   int64_t num_tasks = 0;
-  bool is_stopping = false;
-  int num_threads = 1;
-  std::vector<std::jthread> threads;
+  Body body = nullptr;
+  void* context = nullptr;
+  std::chrono::microseconds spin_time = kSpinTime;
+  std::vector<std::thread> workers;
 
-  void WorkOn(int worker) noexcept {
-    for (int64_t task; (task = next_task.fetch_add(1, std::memory_order_relaxed)) < num_tasks;) body(context, task, worker);
+  // Runs tasks until none is left to claim; returns how many.
+  int64_t Work(int worker) noexcept {
+    int64_t count = 0;
+    while (unclaimed.load(std::memory_order_relaxed) > 0) {
+      const int64_t left = unclaimed.fetch_sub(1, std::memory_order_acquire);
+      if (left <= 0) break;
+      body(context, num_tasks - left, worker);
+      ++count;
+    }
+    return count;
   }
 
-  void Loop(int worker) noexcept {
-    uint32_t seen = 0;
-    for (;;) {
-      WaitWhileEqual(round, seen);
-      ++seen;
-      if (is_stopping) return;
-      WorkOn(worker);
-      if (num_working.fetch_sub(1, std::memory_order_acq_rel) == 1) num_working.notify_one();
+  void Finished(int64_t count) noexcept {
+    if (count > 0 && unfinished.fetch_sub(count, std::memory_order_acq_rel) == count) unfinished.notify_one();
+  }
+
+  void WorkerLoop(int worker) noexcept {
+    while (true) {
+      const uint32_t seen = generation.load(std::memory_order_acquire);
+      if (is_stopping.load(std::memory_order_relaxed)) return;
+      Finished(Work(worker));
+      const auto has_news = [&] { return generation.load(std::memory_order_relaxed) != seen; };
+      if (!SpinUntil(spin_time, has_news)) generation.wait(seen, std::memory_order_relaxed);
     }
   }
 
-  template <typename T>
-  static void WaitWhileEqual(std::atomic<T>& value, T old) noexcept {
-    for (int i = 0; i < kSpins; ++i) {
-      if (value.load(std::memory_order_acquire) != old) return;
-      Pause();
-    }
-    value.wait(old, std::memory_order_acquire);
+  void WakeAll() noexcept {
+    generation.fetch_add(1, std::memory_order_seq_cst);
+    generation.notify_all();   // no system call unless somebody sleeps
   }
 
-  void Start() noexcept {
-    round.fetch_add(1, std::memory_order_acq_rel);
-    round.notify_all();
+  ~Impl() {
+    is_stopping.store(true, std::memory_order_relaxed);
+    WakeAll();
+    for (std::thread& worker : workers) worker.join();
   }
 };
 
-ThreadPool::ThreadPool(int num_threads) : impl_(std::make_unique<Impl>()) {
-  Require(num_threads >= 0 && num_threads <= kMaxThreads, ErrorCode::kInvalidArgument, "threads: ", num_threads, " is not within 0 to ", kMaxThreads);
-  const std::vector<int> cpus = OnePerCore(AllowedCpus());
-  impl_->num_threads = num_threads == 0 ? DefaultThreads(cpus.size()) : num_threads;
-  const bool is_pinned = impl_->num_threads <= static_cast<int>(cpus.size());
-  for (int worker = 1; worker < impl_->num_threads; ++worker) {
-    // The caller is not pinned; it usually starts on the first CPU, so workers take the others.
-    const int cpu = is_pinned ? cpus[static_cast<size_t>(worker)] : -1;
-    impl_->threads.emplace_back([impl = impl_.get(), worker, cpu] {
-      if (cpu >= 0) PinThisThread(cpu);
-      impl->Loop(worker);
-    });
+ThreadPool::ThreadPool(int num_threads) {
+  Require(num_threads >= 0 && num_threads <= kMaxThreads, ErrorCode::kInvalidArgument, "cannot compute with ", num_threads,
+          " threads; use 1 to ", kMaxThreads, ", or 0 for one per core");
+  const std::vector<int> cpus = OthersAfterCurrent(UsableCpus());
+  const size_t count = num_threads == 0 ? cpus.size() : static_cast<size_t>(num_threads);
+  const bool fits = count <= cpus.size();
+  impl_ = std::make_unique<Impl>();
+  if (!fits) impl_->spin_time = {};   // a spinning thread would keep a working one off its CPU
+  for (size_t i = 1; i < count; ++i) {
+    std::thread& worker = impl_->workers.emplace_back([impl = impl_.get(), i] { impl->WorkerLoop(static_cast<int>(i)); });
+    if (fits) Pin(worker, cpus[i]);
   }
 }
 
-ThreadPool::~ThreadPool() {
-  impl_->is_stopping = true;
-  impl_->Start();
-}
+ThreadPool::~ThreadPool() = default;
 
-int ThreadPool::num_threads() const noexcept { return impl_->num_threads; }
+int ThreadPool::num_threads() const noexcept { return static_cast<int>(impl_->workers.size()) + 1; }
 
 void ThreadPool::ParallelFor(int64_t num_tasks, Body body, void* context) noexcept {
-  Impl& impl = *impl_;
-  if (num_tasks <= 1 || impl.num_threads == 1) {
+  if (num_tasks <= 1 || impl_->workers.empty()) {
     for (int64_t task = 0; task < num_tasks; ++task) body(context, task, 0);
     return;
   }
-  impl.body = body;
-  impl.context = context;
-  impl.num_tasks = num_tasks;
-  impl.next_task.store(0, std::memory_order_relaxed);
-  impl.num_working.store(impl.num_threads - 1, std::memory_order_relaxed);
-  impl.Start();
-  impl.WorkOn(0);
-  for (int32_t working; (working = impl.num_working.load(std::memory_order_acquire)) != 0;) Impl::WaitWhileEqual(impl.num_working, working);
+  impl_->num_tasks = num_tasks;
+  impl_->body = body;
+  impl_->context = context;
+  impl_->unfinished.store(num_tasks, std::memory_order_relaxed);
+  impl_->unclaimed.store(num_tasks, std::memory_order_release);
+  impl_->WakeAll();
+  impl_->Finished(impl_->Work(/*worker=*/0));
+  while (true) {
+    const auto is_done = [this] { return impl_->unfinished.load(std::memory_order_acquire) == 0; };
+    if (SpinUntil(impl_->spin_time, is_done)) return;
+    const int64_t left = impl_->unfinished.load(std::memory_order_acquire);
+    if (left == 0) return;
+    impl_->unfinished.wait(left, std::memory_order_acquire);
+  }
 }
 
 }  // namespace intaglio

@@ -1,46 +1,87 @@
-// Task counts, workspace and operand checks of matmul and embedding.
+// How matmul is cut into tasks, and the operand checks of matmul and embedding.
+#include <algorithm>
+
 #include "kernels/checks.h"
 #include "kernels/matmul_tasks.h"
+#include "kernels/pack.h"
 #include "kernels/params.h"
 #include "kernels/workspace.h"
 
 namespace intaglio::kernels {
 namespace {
 
-bool IsWeight(const Tensor& tensor, DType dtype) { return tensor.is_present() && tensor.dtype == dtype && tensor.rows > 0 && tensor.cols > 0; }
+// A task reads about this much weight: enough to hide the cost of handing it out, little enough that threads end together.
+constexpr int64_t kTaskWeightBytes = 128 << 10;
+constexpr int64_t kMinTasks = 32;              // where columns allow it
+constexpr int64_t kTaskPackedFloats = 16 << 10;
+constexpr int64_t kMaxSide = int64_t{1} << 30; // keeps products of two sides within 64 bits
+
+constexpr int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+const char* CheckPacked(const Tensor& weight, DType dtype, int64_t cols) noexcept {
+  if (!weight.is_present() || weight.dtype != dtype) return dtype == DType::kF32 ? "the weight is not f32" : "the weight is not bf16";
+  if (weight.rows < 1 || weight.rows > kMaxSide || weight.cols > kMaxSide) return "the size of the weight is out of range";
+  return weight.cols == cols ? nullptr : "the weight has another number of columns than its input or output";
+}
+
+const char* CheckBorders(const KernelCall& call) noexcept {
+  const int64_t* borders = &call.params.ints[matmul_params::kBorders];
+  if (borders[0] != 0 || borders[kSegments] != call[2].cols) return "the segments do not cover K";
+  return std::is_sorted(borders, borders + kSegments + 1) ? nullptr : "the borders of the segments do not ascend";
+}
 
 const char* CheckMatMul(const KernelCall& call, DType dtype) noexcept {
   const Tensor &out = call[0], &x = call[1], &weight = call[2], &bias = call[3], &residual = call[4], &workspace = call[5];
-  if (!IsMatrix(out) || !IsMatrix(x)) return "operand 0 or 1 is not an f32 matrix";
-  if (!IsWeight(weight, dtype)) return "the weight has another element type than the kernel";
-  if (out.rows != x.rows || out.cols != weight.rows || x.cols != weight.cols) return "input, weight and output do not fit together";
-  if (bias.is_present() && (!IsMatrix(bias) || bias.rows != 1 || bias.cols != out.cols)) return "the bias is not one row as wide as the output";
-  if (residual.is_present() && (!IsMatrix(residual) || residual.rows != out.rows || residual.cols != out.cols)) return "the residual is not shaped as the output";
-  const int64_t needed = MatMulWorkspaceBytes(x.rows, x.cols);
-  if (needed > 0 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols * static_cast<int64_t>(sizeof(float)) < needed)) return "the workspace is too small";
-  const auto& borders = call.params.ints;
-  if (borders[matmul_params::kBorders] != 0 || borders[matmul_params::kBorders + kSegments] != x.cols) return "the K segments do not cover the input";
-  for (int s = 0; s < kSegments; ++s) {
-    if (borders[static_cast<size_t>(matmul_params::kBorders + s)] > borders[static_cast<size_t>(matmul_params::kBorders + s + 1)]) return "the borders of the K segments do not ascend";
+  if (!IsMatrix(out) || !IsMatrix(x)) return "an operand is not an f32 matrix";
+  if (const char* problem = CheckPacked(weight, dtype, x.cols)) return problem;
+  if (out.cols != weight.rows) return "the output has another number of columns than the weight has rows";
+  if (x.rows != out.rows || out.rows > kMaxSide) return "input and output differ in rows";
+  if (bias.is_present() && (!IsMatrix(bias) || bias.rows != 1 || bias.cols != out.cols)) return "the bias is not one row of the output's width";
+  if (residual.is_present() && (!IsMatrix(residual) || residual.rows != out.rows || residual.cols != out.cols)) {
+    return "the residual is shaped unlike the output";
+  }
+  if (const char* problem = CheckBorders(call)) return problem;
+  if (out.rows > 1) {
+    if (!IsMatrix(workspace) || (workspace.rows > 1 && workspace.stride != workspace.cols)) return "the workspace is not a dense f32 matrix";
+    const int64_t floats = MatMulWorkspaceBytes(out.rows, x.cols) / static_cast<int64_t>(sizeof(float));
+    if (workspace.rows > kMaxSide || workspace.cols > kMaxSide || workspace.rows * workspace.cols < floats) return "the workspace is too small";
   }
   return CheckDomain(call);
 }
 
 const char* CheckEmbed(const KernelCall& call, DType dtype) noexcept {
   if (!IsMatrix(call[0])) return "the output is not an f32 matrix";
-  if (!IsWeight(call[1], dtype)) return "the table has another element type than the kernel";
-  if (call[0].cols != call[1].cols) return "the table is not as wide as the output";
-  return call.params.ints[kDomain] == static_cast<int64_t>(Domain::kRows) ? nullptr : "an embedding works on rows, not on output rows";
+  if (const char* problem = CheckPacked(call[1], dtype, call[0].cols)) return problem;
+  if (call.params.ints[kDomain] != static_cast<int64_t>(Domain::kRows)) return "embedding works on rows, not on output rows";
+  return nullptr;
 }
 
 }  // namespace
 
 int64_t MatMulWorkspaceBytes(int64_t rows, int64_t k) { return rows > 1 ? rows * k * static_cast<int64_t>(sizeof(float)) : 0; }
 
+IndexRange Part(int64_t size, int64_t index, int64_t count) noexcept { return {size * index / count, size * (index + 1) / count}; }
+
+MatMulCut CutMatMul(const KernelCall& call, const StepView& step) noexcept {
+  const Tensor &out = call[0], &weight = call[2];
+  const bool follows_outputs = call.params.ints[kDomain] == static_cast<int64_t>(Domain::kOutputs);
+  MatMulCut cut;
+  cut.rows = std::min<int64_t>(follows_outputs ? step.num_outputs : step.num_rows, out.rows);
+  cut.row_chunks = (cut.rows + kMatMulChunkRows - 1) / kMatMulChunkRows;
+  cut.blocks = (weight.rows + kLanes - 1) / kLanes;
+  const int64_t by_bytes = kTaskWeightBytes / PackedBlockBytes(weight.cols, weight.dtype), by_tasks = cut.blocks / kMinTasks;
+  cut.blocks_per_task = RoundUp(std::max<int64_t>(1, std::min(by_bytes, by_tasks)), 4);
+  cut.block_groups = (cut.blocks + cut.blocks_per_task - 1) / cut.blocks_per_task;
+  const int64_t chunk_rows = std::min(cut.rows, kMatMulChunkRows);
+  cut.k_ranges = std::clamp<int64_t>(chunk_rows * weight.cols / kTaskPackedFloats, 1, std::max<int64_t>(1, weight.cols / kLanes));
+  return cut;
+}
+
+// Stage 0 packs the activations, stage 1 multiplies. A single row needs no packing.
 int64_t MatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept {
-  const int64_t rows = LiveRows(call, step);
-  if (stage == 0) return rows > 1 ? CeilDiv(rows, kPackRows) : 0;
-  return CeilDiv(rows, kChunkRows) * CeilDiv(call[0].cols, kTaskBlocks * kLanes);
+  const MatMulCut cut = CutMatMul(call, step);
+  if (stage == 0) return cut.rows > 1 ? cut.row_chunks * cut.k_ranges : 0;
+  return cut.row_chunks * cut.block_groups;
 }
 
 const char* CheckMatMulF32(const KernelCall& call) noexcept { return CheckMatMul(call, DType::kF32); }

@@ -1,22 +1,28 @@
-// How a matmul is cut into tasks; the same at every level, and never a matter of bits.
+// How a matmul is cut into tasks: rows into chunks, columns into groups of blocks (16 columns each); and the packing of activations into
+// chunks and ranges of k. The cut depends on shapes alone, and never changes a bit.
 #pragma once
-#include <algorithm>
 #include <cstdint>
 
 #include "kernels/kernel.h"
-#include "kernels/params.h"
 
 namespace intaglio::kernels {
 
-inline constexpr int64_t kPackRows = 24;        // rows that one stage-0 task packs: a multiple of every tile height
-inline constexpr int64_t kChunkRows = 96;       // rows of a stage-1 task: their packed activations stay in L2
-inline constexpr int64_t kTaskBlocks = 4;       // blocks of 16 columns of a stage-1 task: as many parallel streams for one row
+inline constexpr int64_t kMatMulChunkRows = 96;   // most rows of a chunk
 
-// Rows of the step that this call works on.
-[[nodiscard]] inline int64_t LiveRows(const KernelCall& call, const StepView& step) {
-  const bool follows_outputs = call.params.ints[kDomain] == static_cast<int64_t>(Domain::kOutputs);
-  return std::min<int64_t>(follows_outputs ? step.num_outputs : step.num_rows, call[0].rows);
-}
-[[nodiscard]] constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+struct IndexRange { int64_t begin = 0, end = 0; };
+
+// The `index`-th of `count` nearly equal parts of [0, size).
+[[nodiscard]] IndexRange Part(int64_t size, int64_t index, int64_t count) noexcept;
+
+struct MatMulCut {
+  int64_t rows = 0;              // live rows
+  int64_t row_chunks = 0;
+  int64_t blocks = 0;            // of 16 columns
+  int64_t blocks_per_task = 0;   // a multiple of four
+  int64_t block_groups = 0;
+  int64_t k_ranges = 0;          // that the activations of a chunk are packed in
+};
+
+[[nodiscard]] MatMulCut CutMatMul(const KernelCall& call, const StepView& step) noexcept;
 
 }  // namespace intaglio::kernels

@@ -1,5 +1,5 @@
-// Rows of the vocabulary out of the matmul layout: element k of a token lies in lane token % 16 of row k of its block. Sixteen times the
-// bytes of a plain table are touched, a few microseconds a row, and a tied table is stored once.
+// Rows of the embedding table, which is packed like a matmul weight, so that a tied table is stored once: an element of a row is one lane
+// of a line of 64 bytes. Sixteen times the bytes of a row are touched, a few microseconds.
 #include "kernels/isa/simd.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"
@@ -7,32 +7,40 @@
 namespace intaglio::kernels::INTAGLIO_ISA {
 namespace {
 
-template <typename LoadElement>
-void Embed(const KernelCall& call, const StepView& step, int64_t row, const LoadElement& load) {
-  const Tensor &out = call[0], &table = call[1];
+constexpr int64_t kLineBytes = kLanes * sizeof(float);
+
+// The token's lane in the first line of its block; null for an id outside the table, which the runtime never passes.
+const std::byte* LaneOf(const KernelCall& call, const StepView& step, int64_t row) {
+  const Tensor& table = call[1];
   const int64_t token = step.tokens[row];
-  const float scale = call.params.floats[embed_params::kScale];
-  const std::byte* block = table.data + token / kLanes * PackedBlockBytes(table.cols, table.dtype);
-  float* y = out.f32(row);
-  for (int64_t k = 0; k < table.cols; ++k) y[k] = load(block, token % kLanes, k) * scale;
+  if (token < 0 || token >= table.rows) return nullptr;
+  return table.data + token / kLanes * PackedBlockBytes(table.cols, table.dtype) + token % kLanes * static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace
 
 void EmbedF32(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
-  Embed(call, step, row, [](const std::byte* block, int64_t lane, int64_t k) {
-    float value = 0;
-    std::memcpy(&value, block + (k * kLanes + lane) * 4, sizeof value);
-    return value;
-  });
+  const std::byte* lane = LaneOf(call, step, row);
+  if (lane == nullptr) return;
+  const float scale = call.params.floats[embed_params::kScale];
+  float* out = call[0].f32(row);
+  for (int64_t k = 0; k < call[0].cols; ++k) {
+    float value = 0.0f;
+    std::memcpy(&value, lane + k * kLineBytes, sizeof value);
+    out[k] = value * scale;
+  }
 }
 
 void EmbedBf16(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
-  Embed(call, step, row, [](const std::byte* block, int64_t lane, int64_t k) {
+  const std::byte* lane = LaneOf(call, step, row);
+  if (lane == nullptr) return;
+  const float scale = call.params.floats[embed_params::kScale];
+  float* out = call[0].f32(row);
+  for (int64_t k = 0; k < call[0].cols; ++k) {
     uint16_t bits = 0;
-    std::memcpy(&bits, block + (k / 2 * kLanes + lane) * 4 + k % 2 * 2, sizeof bits);
-    return Bf16ToF32(bits);
-  });
+    std::memcpy(&bits, lane + k / 2 * kLineBytes + k % 2 * static_cast<int64_t>(sizeof bits), sizeof bits);
+    out[k] = Bf16ToF32(bits) * scale;
+  }
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

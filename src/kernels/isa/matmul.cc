@@ -1,143 +1,200 @@
-// The outer loops of matmul: stage 0 packs rows for the tiles, stage 1 walks row chunk x column blocks > segment > row tile.
+// out = residual + (x W^T + bias): the loops around the tiles, the same at every level. In stage 0 the activations of every row tile are
+// packed k-major, [k][rows of the tile]; a single row is that already. In stage 1 a task takes a chunk of rows times a group of blocks, and
+// walks blocks > pieces of K > row tiles, so that a piece of weights is read from memory once a chunk and from cache by every further tile.
+#include <array>
+#include <type_traits>
+#include <utility>
+
 #include "kernels/isa/matmul_tile.h"
 #include "kernels/matmul_tasks.h"
 #include "kernels/pack.h"
+#include "kernels/params.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 namespace {
 
-// Tile shapes by what fits in the level's registers: MR * NB sums, NB weights, a broadcast.
-#if INTAGLIO_ISA_avx512
-constexpr int kMaxTileRows = 12, kMaxDirectBf16Rows = 12;
-template <int MR> constexpr int kTileBlocks = MR <= 5 ? 4 : 2;
-#elif INTAGLIO_ISA_avx2
-constexpr int kMaxTileRows = 6, kMaxDirectBf16Rows = 4;   // bf16 needs a mask and a temporary more: six rows would spill
-template <int MR> constexpr int kTileBlocks = MR == 1 ? 4 : MR <= 3 ? 2 : 1;
-#else
-constexpr int kMaxTileRows = 4, kMaxDirectBf16Rows = 4;
-template <int MR> constexpr int kTileBlocks = 1;
-#endif
-constexpr int64_t kSkinnyRows = 16;          // up to here four rows a tile, which a single weight stream can feed
-constexpr int64_t kWidenRows = 32;           // from here on bf16 panels are widened to f32 once and used by every row tile
-constexpr int64_t kMaxPanelBytes = 512 << 10;
-static_assert(kPackRows % kMaxTileRows == 0 && kPackRows % 4 == 0 && kChunkRows % kPackRows == 0);
+constexpr int64_t kLineBytes = kLanes * sizeof(float);
+// Where several row tiles share weights, K is walked in pieces of at most this many, which stay in cache from one tile to the next.
+constexpr int64_t kPieceK = 512;
+constexpr int kMaxTileBlocks = 4;
 
-// Rows of a full tile. Depends on the live rows alone, so that both stages agree.
-int64_t TileRows(int64_t rows) { return rows <= kSkinnyRows && kMaxTileRows < 12 ? std::min<int64_t>(4, kMaxTileRows) : kMaxTileRows; }
+// What a task of stage 1 keeps in its scratch memory.
+struct Scratch {
+  float sums[kSumLevels * kMatMulChunkRows * kMaxTileBlocks * kLanes];   // per row tile, as TileArgs::sums
+  float unfinished[kMatMulChunkRows * kMaxTileBlocks * kLanes];          // per row tile, as TileArgs::unfinished
+  float panel[kMaxTileBlocks * (kPieceK + 2) * kLanes];                  // a piece of bf16 weights as f32: [block][k][16]
+};
+static_assert(sizeof(Scratch) <= kScratchBytes);
 
-// Rows [begin, end) of x -> tiles [k][MR] at W + begin * K floats.
-void PackRows(const KernelCall& call, int64_t rows, int64_t task) {
-  const Tensor &x = call[1], &workspace = call[5];
-  const int64_t k_size = x.cols, tile_rows = TileRows(rows), end = std::min(rows, (task + 1) * kPackRows);
-  for (int64_t row = task * kPackRows; row < end; row += tile_rows) {
-    const int64_t mr = std::min(tile_rows, end - row);
-    float* out = workspace.f32() + row * k_size;
-    for (int64_t r = 0; r < mr; ++r) {
-      const float* in = x.f32(row + r);
-      for (int64_t k = 0; k < k_size; ++k) out[k * mr + r] = in[k];
-    }
-  }
+template <typename Weights, int kBlocks, size_t... kRows>
+constexpr auto MakeTiles(std::index_sequence<kRows...>) {
+  using Function = void (*)(const TileArgs&) noexcept;
+  constexpr auto tile = [](auto rows) -> Function {
+    constexpr int kTileRows = static_cast<int>(rows()) + 1;
+    if constexpr (kBlocks == 1 || kBlocks <= TileBlocks(kTileRows)) return Tile<Weights, kTileRows, kBlocks>;
+    return nullptr;
+  };
+  return std::array<Function, sizeof...(kRows)>{tile(std::integral_constant<size_t, kRows>())...};
 }
 
-// The float panel of one segment of `blocks` blocks: [block][k][16].
-template <int NB>
-void WidenPanel(const TileInput& in, float* panel) {
-  for (int b = 0; b < NB; ++b) {
-    const std::byte* block = in.weights + b * in.block_bytes;
-    for (int64_t k = in.first_k; k < in.last_k; ++k, panel += kLanes) {
-      const std::byte* row = block + k / 2 * 64;
-      Store(panel, k % 2 == 0 ? LoadBf16Even(row) : LoadBf16Odd(row));
-    }
-  }
-}
+// By rows - 1; null where so many accumulators would not fit.
+template <typename Weights, int kBlocks>
+inline constexpr auto kTiles = MakeTiles<Weights, kBlocks>(std::make_index_sequence<kMaxTileRows>());
 
-struct Chunk {
+// One task of stage 1.
+struct Task {
   const KernelCall& call;
-  int64_t first_row, num_rows, tile_rows, live_rows;
-  float* pending;
-  float* panel;
+  IndexRange rows;         // of the chunk
+  int64_t num_tiles = 0;   // of the chunk
+  const float* x = nullptr;   // packed activations of the chunk
+  Scratch* scratch = nullptr;
 };
 
-Epilogue MakeEpilogue(const Chunk& c, int64_t row, int64_t column, int64_t columns, int segment) {
-  const Tensor &out = c.call[0], &bias = c.call[3], &residual = c.call[4];
-  return {.pending = c.pending + (row - c.first_row) * kTaskBlocks * kLanes,
-          .level_stride = kChunkRows * kTaskBlocks * kLanes,
-          .segment = segment,
-          .out = out.f32(row) + column,
-          .out_stride = out.stride,
-          .bias = bias.is_present() ? bias.f32() + column : nullptr,
-          .residual = residual.is_present() ? residual.f32(row) + column : nullptr,
-          .residual_stride = residual.stride,
-          .columns = columns};
-}
+int64_t NumTiles(IndexRange rows) { return (rows.end - rows.begin + kMaxTileRows - 1) / kMaxTileRows; }
 
-template <typename Weights, int MR, int NB>
-void RunTile(const TileInput& in, const Epilogue& e, int64_t rows) {
-  if constexpr (MR > 0) {
-    if (rows == MR) return Weights::template Tile<MR, NB>(in, e);
-    RunTile<Weights, MR - 1, NB>(in, e, rows);
+// Segment s, or a piece of it.
+struct Piece {
+  int segment = 0;
+  int64_t begin_k = 0, end_k = 0;
+  bool is_first = false, is_last = false;   // of its segment
+};
+
+// Widens the lines of a piece of bf16 weights; the panel starts with the even k of the first line.
+template <int kBlocks>
+void WidenPiece(const std::byte* weights, int64_t block_bytes, int64_t num_lines, float* panel) {
+  for (int b = 0; b < kBlocks; ++b) {
+    const std::byte* line = weights + b * block_bytes;
+    for (int64_t i = 0; i < num_lines; ++i, line += kLineBytes, panel += 2 * kLanes) {
+      Store(panel, LoadBf16Even(line));
+      Store(panel + kLanes, LoadBf16Odd(line));
+    }
   }
 }
 
-// All row tiles of the chunk over one group of NB blocks, segment by segment.
-template <typename Weights, int NB, int kMaxRows>
-void RunBlocks(const Chunk& c, int64_t first_block, int64_t num_blocks) {
-  const Tensor &x = c.call[1], &weight = c.call[2];
-  const int64_t k_size = x.cols, block_bytes = PackedBlockBytes(k_size, weight.dtype), column = first_block * kLanes;
-  const int64_t columns = std::min<int64_t>(num_blocks * kLanes, c.call[0].cols - column);
-  const float* packed = c.live_rows > 1 ? c.call[5].f32() : nullptr;
-  for (int s = 0; s < kSegments; ++s) {
-    TileInput in{.x = nullptr, .weights = weight.data + first_block * block_bytes, .block_bytes = block_bytes,
-                 .first_k = c.call.params.ints[static_cast<size_t>(s)], .last_k = c.call.params.ints[static_cast<size_t>(s) + 1]};
-    const int64_t segment_k = in.last_k - in.first_k, first_k = in.first_k;
-    const bool is_widened = std::is_same_v<Weights, Bf16Weights> && c.num_rows >= kWidenRows && NB * segment_k * 64 <= kMaxPanelBytes && segment_k > 0;
+template <typename Weights, int kBlocks>
+void MultiplyPiece(const Task& task, const std::byte* blocks, const Piece& piece) {
+  const int64_t k = task.call[2].cols, block_bytes = PackedBlockBytes(k, Weights::kDType);
+  const std::byte* weights = blocks + piece.begin_k / Weights::kLineK * kLineBytes;
+  const int64_t num_lines = (piece.end_k + Weights::kLineK - 1) / Weights::kLineK - piece.begin_k / Weights::kLineK;
+  TileArgs args{.weights = weights, .block_bytes = block_bytes, .begin_k = piece.begin_k, .end_k = piece.end_k};
+  args.prefetch_block_bytes = block_bytes;
+  args.merges = __builtin_ctz(~static_cast<unsigned>(piece.segment));
+  const bool is_widened = Weights::kDType == DType::kBF16 && task.num_tiles > 1;
+  if (is_widened) {
+    WidenPiece<kBlocks>(weights, block_bytes, num_lines, task.scratch->panel);
+    args.weights = reinterpret_cast<const std::byte*>(task.scratch->panel + piece.begin_k % Weights::kLineK * kLanes);
+    args.block_bytes = num_lines * Weights::kLineK * kLineBytes;
+  }
+  const int64_t next_bytes = num_lines * kLineBytes;   // the next piece is about as long as this one
+  const std::byte* next = piece.end_k < k ? weights + next_bytes : blocks + kBlocks * block_bytes;
+  args.prefetch_step = kLineBytes / task.num_tiles / (is_widened ? Weights::kLineK : 1);
+  const int64_t num_rows = task.rows.end - task.rows.begin;
+  for (int64_t t = 0; t < task.num_tiles; ++t) {
+    const IndexRange tile = Part(num_rows, t, task.num_tiles);
+    const int64_t tile_rows = tile.end - tile.begin, tile_offset = tile.begin * kBlocks * kLanes;
+    args.x = task.x + tile.begin * k + piece.begin_k * tile_rows;
+    args.prefetch = next + next_bytes * t / task.num_tiles;
+    args.sums = task.scratch->sums + kSumLevels * tile_offset;
+    args.start = piece.is_first ? nullptr : task.scratch->unfinished + tile_offset;
+    args.unfinished = piece.is_last ? nullptr : task.scratch->unfinished + tile_offset;
     if (is_widened) {
-      WidenPanel<NB>(in, c.panel);
-      in = {.x = nullptr, .weights = reinterpret_cast<const std::byte*>(c.panel), .block_bytes = segment_k * 64, .first_k = 0, .last_k = segment_k};
+      kTiles<F32Weights, kBlocks>[static_cast<size_t>(tile_rows - 1)](args);
+    } else {
+      kTiles<Weights, kBlocks>[static_cast<size_t>(tile_rows - 1)](args);
     }
-    for (int64_t row = c.first_row; row < c.first_row + c.num_rows; row += c.tile_rows) {
-      const int64_t mr = std::min(c.tile_rows, c.first_row + c.num_rows - row);
-      in.x = packed != nullptr ? packed + row * k_size + first_k * mr : x.f32(row) + first_k;
-      const Epilogue e = MakeEpilogue(c, row, column, columns, s);
-      if (is_widened) {
-        RunTile<F32Weights, kMaxRows, NB>(in, e, mr);
-      } else {
-        RunTile<Weights, kMaxRows, NB>(in, e, mr);
+  }
+}
+
+// Adds bias and residual to the total of all segments.
+template <int kBlocks>
+void Finish(const Task& task, int64_t first_block) {
+  const Tensor &out = task.call[0], &bias = task.call[3], &residual = task.call[4];
+  const int64_t num_rows = task.rows.end - task.rows.begin;
+  for (int64_t t = 0; t < task.num_tiles; ++t) {
+    const IndexRange tile = Part(num_rows, t, task.num_tiles);
+    const int64_t tile_floats = (tile.end - tile.begin) * kBlocks * kLanes;
+    const float* total = task.scratch->sums + kSumLevels * tile.begin * kBlocks * kLanes + (kSumLevels - 1) * tile_floats;
+    for (int64_t row = task.rows.begin + tile.begin; row < task.rows.begin + tile.end; ++row) {
+      for (int64_t n = first_block * kLanes; n < (first_block + kBlocks) * kLanes; n += kLanes, total += kLanes) {
+        const int lanes = LanesLeft(n, out.cols);
+        F32 value = Load(total);
+        if (bias.is_present()) value = Add(value, LoadFirst(bias.f32() + n, lanes));
+        if (residual.is_present()) value = Add(LoadFirst(residual.f32(row) + n, lanes), value);
+        StoreFirst(out.f32(row) + n, value, lanes);
       }
     }
   }
 }
 
-// Runs the task's blocks in groups as wide as the tallest tile of the chunk allows; a group that would leave the matrix goes block by block.
-template <typename Weights, int MR>
-void RunChunk(const Chunk& c, int64_t first_block, int64_t last_block) {
-  if constexpr (MR > 1) {
-    if (c.tile_rows < MR) return RunChunk<Weights, MR - 1>(c, first_block, last_block);
+template <typename Weights, int kBlocks>
+void MultiplyBlocks(const Task& task, int64_t first_block) {
+  const Tensor& weight = task.call[2];
+  const int64_t* borders = &task.call.params.ints[matmul_params::kBorders];
+  const std::byte* blocks = weight.data + first_block * PackedBlockBytes(weight.cols, Weights::kDType);
+  for (int s = 0; s < kSegments; ++s) {
+    Piece piece{.segment = s, .begin_k = borders[s], .is_first = true};
+    while (!piece.is_last) {
+      const bool is_cut = task.num_tiles > 1 && borders[s + 1] - piece.begin_k > kPieceK;
+      piece.end_k = is_cut ? piece.begin_k + kPieceK : borders[s + 1];
+      piece.is_last = !is_cut;
+      MultiplyPiece<Weights, kBlocks>(task, blocks, piece);
+      piece.begin_k = piece.end_k;
+      piece.is_first = false;
+    }
   }
-  constexpr int NB = kTileBlocks<MR>;
-  int64_t block = first_block;
-  for (; block + NB <= last_block; block += NB) RunBlocks<Weights, NB, MR>(c, block, NB);
-  for (; block < last_block; ++block) RunBlocks<Weights, 1, MR>(c, block, 1);
+  Finish<kBlocks>(task, first_block);
+}
+
+template <typename Weights, int kBlocks>
+void MultiplyGroup(const Task& task, int64_t first_block, int64_t end_block) {
+  for (; first_block + kBlocks <= end_block; first_block += kBlocks) MultiplyBlocks<Weights, kBlocks>(task, first_block);
+  for (; first_block < end_block; ++first_block) MultiplyBlocks<Weights, 1>(task, first_block);
 }
 
 template <typename Weights>
-void Run(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) {
-  const int64_t rows = LiveRows(call, step);
-  if (stage == 0) return PackRows(call, rows, task);
-  const int64_t num_chunks = CeilDiv(rows, kChunkRows), first_row = task % num_chunks * kChunkRows;
-  auto* pending = reinterpret_cast<float*>(scratch);
-  constexpr int64_t kPendingFloats = 3 * kChunkRows * kTaskBlocks * kLanes;
-  static_assert(kPendingFloats * 4 + kMaxPanelBytes <= static_cast<int64_t>(kScratchBytes));
-  const int64_t num_rows = std::min(kChunkRows, rows - first_row);
-  int64_t tile_rows = rows > 1 ? TileRows(rows) : 1;
-  const Chunk chunk{.call = call, .first_row = first_row, .num_rows = num_rows, .tile_rows = tile_rows, .live_rows = rows, .pending = pending, .panel = pending + kPendingFloats};
-  const int64_t first_block = task / num_chunks * kTaskBlocks, last_block = std::min(first_block + kTaskBlocks, CeilDiv(call[0].cols, kLanes));
-  RunChunk<Weights, kMaxTileRows>(chunk, first_block, last_block);
+void Multiply(const KernelCall& call, const MatMulCut& cut, int64_t index, std::byte* scratch) {
+  const int64_t first_block = index % cut.block_groups * cut.blocks_per_task, end = first_block + cut.blocks_per_task;
+  const int64_t end_block = end < cut.blocks ? end : cut.blocks;
+  const IndexRange rows = Part(cut.rows, index / cut.block_groups, cut.row_chunks);
+  const float* x = cut.rows == 1 ? call[1].f32() : call[5].f32() + rows.begin * call[2].cols;
+  const Task task{.call = call, .rows = rows, .num_tiles = NumTiles(rows), .x = x, .scratch = reinterpret_cast<Scratch*>(scratch)};
+  switch (TileBlocks(static_cast<int>((rows.end - rows.begin + task.num_tiles - 1) / task.num_tiles))) {
+    case 4: if constexpr (TileBlocks(1) >= 4) return MultiplyGroup<Weights, 4>(task, first_block, end_block); [[fallthrough]];
+    case 2: if constexpr (TileBlocks(1) >= 2) return MultiplyGroup<Weights, 2>(task, first_block, end_block); [[fallthrough]];
+    default: return MultiplyGroup<Weights, 1>(task, first_block, end_block);
+  }
+}
+
+void PackRows(const KernelCall& call, const MatMulCut& cut, int64_t index) {
+  const int64_t k = call[2].cols;
+  const IndexRange rows = Part(cut.rows, index / cut.k_ranges, cut.row_chunks), range = Part(k, index % cut.k_ranges, cut.k_ranges);
+  const int64_t num_tiles = NumTiles(rows);
+  for (int64_t t = 0; t < num_tiles; ++t) {
+    const IndexRange part = Part(rows.end - rows.begin, t, num_tiles);
+    const int64_t first_row = rows.begin + part.begin, tile_rows = part.end - part.begin;
+    float* tile = call[5].f32() + first_row * k;
+    for (int64_t r = 0; r < tile_rows; ++r) {
+      const float* row = call[1].f32(first_row + r);
+      for (int64_t i = range.begin; i < range.end; ++i) tile[i * tile_rows + r] = row[i];
+    }
+  }
+}
+
+template <typename Weights>
+void MatMul(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) {
+  const MatMulCut cut = CutMatMul(call, step);
+  if (stage == 0) return PackRows(call, cut, task);
+  Multiply<Weights>(call, cut, task, scratch);
 }
 
 }  // namespace
 
-void MatMulF32(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept { Run<F32Weights>(call, step, stage, task, scratch); }
-void MatMulBf16(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept { Run<Bf16Weights>(call, step, stage, task, scratch); }
+void MatMulF32(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept {
+  MatMul<F32Weights>(call, step, stage, task, scratch);
+}
+
+void MatMulBf16(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept {
+  MatMul<Bf16Weights>(call, step, stage, task, scratch);
+}
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

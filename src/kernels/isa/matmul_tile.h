@@ -1,148 +1,152 @@
-// One tile of a matmul: MR rows times NB blocks of 16 columns over one K segment, and the epilogue that merges segments.
+// The register tiles of matmul: kRows rows times kBlocks blocks of 16 columns, over a range of k inside one segment. Columns are in
+// lanes, so an element is one chain of FMAs in ascending k whatever the tile's shape. A chain may be stored and taken up again.
 //
-// An element is a chain of fused multiply-adds over ascending k within a segment; segments are added by the fixed tree
-// ((0+1)+(2+3))+((4+5)+(6+7)). The tree is walked as a binary counter: after segment s, as many pending sums as s has trailing ones are
-// added (earlier + later), and the result waits on its level or, after the last segment, is the element. A tile only decides how many
-// elements go at a time.
+// Segments are merged as a binary counter: after segment s the tile adds the waiting sums of as many levels as s has trailing ones,
+// earlier + later, which is ((s0+s1)+(s2+s3))+((s4+s5)+(s6+s7)) in the end.
 #pragma once
 #include "kernels/isa/simd.h"
-#include "kernels/kernel.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 
-// Pins a value in a register: keeps GCC from folding a weight load into every FMA (which doubles the loads), and from reordering.
+// Most rows of a tile, and the blocks beside them: as many accumulators as leave registers for the weights and a broadcast (32
+// registers of 16 lanes at AVX-512, 16 of 8 at AVX2), and four streams of weights where memory is the limit.
 #if INTAGLIO_ISA_avx512
-INTAGLIO_INLINE void Pin(F32& x) { asm volatile("" : "+v"(x.v)); }
+inline constexpr int kMaxTileRows = 12;
+constexpr int TileBlocks(int rows) { return rows <= 6 ? 4 : 2; }
 #elif INTAGLIO_ISA_avx2
-INTAGLIO_INLINE void Pin(F32& x) { asm volatile("" : "+x"(x.a), "+x"(x.b)); }
+inline constexpr int kMaxTileRows = 6;
+constexpr int TileBlocks(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 #else
-INTAGLIO_INLINE void Pin(F32&) {}
+inline constexpr int kMaxTileRows = 4;
+constexpr int TileBlocks(int) { return 1; }
 #endif
 
-// Where a tile's sums go.
-struct Epilogue {
-  float* pending = nullptr;        // this tile's sums on level 0 of the tree: [MR][NB * 16]
-  int64_t level_stride = 0;        // floats from one level to the next
-  int segment = 0;
-  float* out = nullptr;            // the element at the tile's corner
-  int64_t out_stride = 0;
-  const float* bias = nullptr;     // at the tile's first column; null: none
-  const float* residual = nullptr; // at the tile's corner; null: none
-  int64_t residual_stride = 0;
-  int64_t columns = 0;             // of the tile that exist
+inline constexpr int kSumLevels = 4;   // waiting sums of 1, 2 and 4 segments, and the total of all 8
+
+struct TileArgs {
+  const float* x = nullptr;             // [k][kRows]
+  const std::byte* weights = nullptr;   // of the first block, at the line that holds the first k
+  int64_t block_bytes = 0;              // from one block to the next
+  int64_t begin_k = 0, end_k = 0;
+  // What the next tiles will read, fetched a step per line of weights so that memory and arithmetic overlap.
+  const std::byte* prefetch = nullptr;
+  int64_t prefetch_step = 0, prefetch_block_bytes = 0;
+  const float* start = nullptr;         // [kRows][kBlocks][16] of the chains to take up again; null: from +0
+  float* sums = nullptr;                // [kSumLevels][kRows][kBlocks][16]
+  int merges = 0;                       // levels to merge; the result is stored at that level
+  float* unfinished = nullptr;          // where to leave the chains instead, when the segment goes on
 };
 
-struct TileInput {
-  const float* x = nullptr;        // packed activations [k][MR], at the segment's first k
-  const std::byte* weights = nullptr;  // of the first block, from its k = 0
-  int64_t block_bytes = 0;
-  int64_t first_k = 0, last_k = 0; // the segment: [first_k, last_k)
-};
-
-template <int MR, int NB>
-INTAGLIO_INLINE void StoreElements(const F32 (&sums)[MR][NB], const Epilogue& e) {
-  INTAGLIO_UNROLL for (int r = 0; r < MR; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) {
-      const int n = static_cast<int>(e.columns - b * kLanes < kLanes ? e.columns - b * kLanes : kLanes);
-      if (n <= 0) continue;
-      F32 y = sums[r][b];
-      if (e.bias != nullptr) y = Add(y, LoadFirst(e.bias + b * kLanes, n));
-      if (e.residual != nullptr) y = Add(LoadFirst(e.residual + r * e.residual_stride + b * kLanes, n), y);
-      StoreFirst(e.out + r * e.out_stride + b * kLanes, y, n);
-    }
+// sum[r][b] += x[r] * w[b]
+template <int kRows, int kBlocks>
+INTAGLIO_INLINE void AddProducts(const float* x, const F32 (&w)[kBlocks], F32 (&sum)[kRows][kBlocks]) {
+  INTAGLIO_UNROLL for (int r = 0; r < kRows; ++r) {
+    const F32 row = Set(x[r]);
+    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) sum[r][b] = Fma(row, w[b], sum[r][b]);
   }
 }
 
-template <int MR, int NB>
-INTAGLIO_INLINE void MergeSegment(F32 (&sums)[MR][NB], const Epilogue& e) {
-  float* pending = e.pending;
-  for (int ones = e.segment; ones & 1; ones >>= 1, pending += e.level_stride) {
-    INTAGLIO_UNROLL for (int r = 0; r < MR; ++r) {
-      INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = Add(Load(pending + (r * NB + b) * kLanes), sums[r][b]);
-    }
-  }
-  if (e.segment == kSegments - 1) {
-    StoreElements<MR, NB>(sums, e);
-    return;
-  }
-  INTAGLIO_UNROLL for (int r = 0; r < MR; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) Store(pending + (r * NB + b) * kLanes, sums[r][b]);
+// One row is left to the hardware's prefetcher, which needs no help with four streams and nothing else to do.
+template <int kRows, int kBlocks>
+INTAGLIO_INLINE void Prefetch(const TileArgs& args, const std::byte* line) {
+  if constexpr (kRows > 1) {
+    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) __builtin_prefetch(line + b * args.prefetch_block_bytes, /*write=*/0, /*locality=*/2);
   }
 }
 
-template <int MR, int NB>
-INTAGLIO_INLINE void Accumulate(F32 (&sums)[MR][NB], const float* x, F32 (&w)[NB]) {
-  INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) Pin(w[b]);
-  INTAGLIO_UNROLL for (int r = 0; r < MR; ++r) {
-    const F32 broadcast = Set(x[r]);
-    INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = Fma(broadcast, w[b], sums[r][b]);
-  }
-}
-
-// How far ahead of its own reads a tile asks for weights, in bytes; 0: the hardware's prefetcher is enough (several streams, or rows that
-// reuse what is in L1).
-template <int MR, int NB>
-constexpr int64_t kPrefetchBytes = MR > 1 && NB <= 2 ? 2048 : 0;
-
+// How a tile walks the lines of 64 bytes of f32 weights: one k each.
 struct F32Weights {
-  template <int MR, int NB>
-  static __attribute__((noinline)) void Tile(const TileInput& in, const Epilogue& epilogue) {
-    F32 sums[MR][NB];
-    INTAGLIO_UNROLL for (int r = 0; r < MR; ++r) {
-      INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = Zero();
-    }
-    const float* x = in.x;
-    const std::byte* p = in.weights + in.first_k * 64;
-    const int64_t block_bytes = in.block_bytes;
-    for (int64_t k = in.first_k; k < in.last_k; ++k, p += 64, x += MR) {
-      F32 w[NB];
-      INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) {
-        w[b] = Load(reinterpret_cast<const float*>(p + b * block_bytes));
-        if constexpr (kPrefetchBytes<MR, NB> > 0) __builtin_prefetch(p + b * block_bytes + kPrefetchBytes<MR, NB>);
+  static constexpr DType kDType = DType::kF32;
+  static constexpr int kLineK = 1;
+
+  template <int kRows, int kBlocks>
+  static INTAGLIO_INLINE void Walk(const TileArgs& args, F32 (&sum)[kRows][kBlocks]) {
+    const float* x = args.x;
+    const std::byte *line = args.weights, *prefetch = args.prefetch;
+#pragma GCC unroll 4
+    for (int64_t k = args.begin_k; k < args.end_k; ++k) {
+      F32 w[kBlocks];
+      INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) {
+        w[b] = Load(reinterpret_cast<const float*>(line + b * args.block_bytes));
+        if (kRows > 1) Pin(w[b]);
       }
-      Accumulate<MR, NB>(sums, x, w);
+      Prefetch<kRows, kBlocks>(args, prefetch);
+      AddProducts(x, w, sum);
+      x += kRows;
+      line += kLanes * sizeof(float);
+      prefetch += args.prefetch_step;
     }
-    MergeSegment<MR, NB>(sums, epilogue);
   }
 };
 
+// bf16: two k in a line. A range may start at the odd one, and end after the even one.
 struct Bf16Weights {
-  template <int NB, bool kOdd>
-  static INTAGLIO_INLINE void LoadRow(const std::byte* p, int64_t block_bytes, F32 (&w)[NB]) {
-    INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) w[b] = kOdd ? LoadBf16Odd(p + b * block_bytes) : LoadBf16Even(p + b * block_bytes);
+  static constexpr DType kDType = DType::kBF16;
+  static constexpr int kLineK = 2;
+
+  template <int kRows, int kBlocks>
+  static INTAGLIO_INLINE void AddEven(const std::byte* line, int64_t block_bytes, const float* x, F32 (&sum)[kRows][kBlocks]) {
+    F32 w[kBlocks];
+    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) w[b] = LoadBf16Even(line + b * block_bytes);
+    AddProducts(x, w, sum);
   }
 
-  template <int MR, int NB>
-  static __attribute__((noinline)) void Tile(const TileInput& in, const Epilogue& epilogue) {
-    F32 sums[MR][NB];
-    INTAGLIO_UNROLL for (int r = 0; r < MR; ++r) {
-      INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = Zero();
+  template <int kRows, int kBlocks>
+  static INTAGLIO_INLINE void AddOdd(const std::byte* line, int64_t block_bytes, const float* x, F32 (&sum)[kRows][kBlocks]) {
+    F32 w[kBlocks];
+    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) w[b] = LoadBf16Odd(line + b * block_bytes);
+    AddProducts(x, w, sum);
+  }
+
+  template <int kRows, int kBlocks>
+  static INTAGLIO_INLINE void Walk(const TileArgs& args, F32 (&sum)[kRows][kBlocks]) {
+    const float* x = args.x;
+    const std::byte *line = args.weights, *prefetch = args.prefetch;
+    int64_t k = args.begin_k;
+    if (k % 2 != 0 && k < args.end_k) {
+      AddOdd(line, args.block_bytes, x, sum);
+      x += kRows;
+      line += kLanes * sizeof(float);
+      ++k;
     }
-    const float* x = in.x;
-    const std::byte* p = in.weights + in.first_k / 2 * 64;
-    const int64_t block_bytes = in.block_bytes;
-    int64_t k = in.first_k;
-    F32 w[NB];
-    if (k % 2 == 1 && k < in.last_k) {  // a border within a pair
-      LoadRow<NB, true>(p, block_bytes, w);
-      Accumulate<MR, NB>(sums, x, w);
-      ++k, p += 64, x += MR;
+#pragma GCC unroll 2
+    for (; k + 1 < args.end_k; k += 2) {
+      Prefetch<kRows, kBlocks>(args, prefetch);
+      AddEven(line, args.block_bytes, x, sum);
+      AddOdd(line, args.block_bytes, x + kRows, sum);
+      x += 2 * kRows;
+      line += kLanes * sizeof(float);
+      prefetch += args.prefetch_step;
     }
-    for (; k + 2 <= in.last_k; k += 2, p += 64, x += 2 * MR) {
-      if constexpr (kPrefetchBytes<MR, NB> > 0) {
-        INTAGLIO_UNROLL for (int b = 0; b < NB; ++b) __builtin_prefetch(p + b * block_bytes + kPrefetchBytes<MR, NB>);
-      }
-      LoadRow<NB, false>(p, block_bytes, w);
-      Accumulate<MR, NB>(sums, x, w);
-      LoadRow<NB, true>(p, block_bytes, w);
-      Accumulate<MR, NB>(sums, x + MR, w);
-    }
-    if (k < in.last_k) {
-      LoadRow<NB, false>(p, block_bytes, w);
-      Accumulate<MR, NB>(sums, x, w);
-    }
-    MergeSegment<MR, NB>(sums, epilogue);
+    if (k < args.end_k) AddEven(line, args.block_bytes, x, sum);
   }
 };
+
+template <typename Weights, int kRows, int kBlocks>
+void Tile(const TileArgs& args) noexcept {
+  constexpr int kFloats = kRows * kBlocks * kLanes;
+  F32 sum[kRows][kBlocks];
+  INTAGLIO_UNROLL for (int r = 0; r < kRows; ++r) {
+    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) sum[r][b] = Zero();
+  }
+  if (args.start != nullptr) {
+    INTAGLIO_UNROLL for (int r = 0; r < kRows; ++r) {
+      INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) sum[r][b] = Load(args.start + (r * kBlocks + b) * kLanes);
+    }
+  }
+  Weights::Walk(args, sum);
+  float* to = args.unfinished;
+  if (to == nullptr) {
+    to = args.sums;
+    for (int level = 0; level < args.merges; ++level, to += kFloats) {
+      INTAGLIO_UNROLL for (int r = 0; r < kRows; ++r) {
+        INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) sum[r][b] = Add(Load(to + (r * kBlocks + b) * kLanes), sum[r][b]);
+      }
+    }
+  }
+  INTAGLIO_UNROLL for (int r = 0; r < kRows; ++r) {
+    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) Store(to + (r * kBlocks + b) * kLanes, sum[r][b]);
+  }
+}
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -1,0 +1,12 @@
+// Which CPUs this process may keep busy.
+#pragma once
+#include <filesystem>
+#include <vector>
+
+namespace intaglio {
+
+// One logical CPU per physical core that the process's affinity allows, ascending, at least one; no more than its cgroup's CPU quota pays
+// for (version 2 or 1, every level up to the root). `root` is where /proc and /sys are.
+[[nodiscard]] std::vector<int> UsableCpus(const std::filesystem::path& root = "/");
+
+}  // namespace intaglio

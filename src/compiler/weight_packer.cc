@@ -131,6 +131,8 @@ void CheckSources(const WeightLayout& layout, const checkpoint::Checkpoint& chec
 }
 
 void PackWeights(const WeightLayout& layout, const PackContext& context, OutputFile& file) {
+  const std::byte last{0};
+  file.WriteAt(layout.file_bytes - 1, {&last, 1});  // as long as the layout says, whatever the last weight's padding
   for (const PlacedWeight& placed : layout.weights) {
     if (placed.weight.layout == graph::Layout::kMatmul) {
       MatMulPacker(placed, context, file).Run(placed.offset);
@@ -139,8 +141,6 @@ void PackWeights(const WeightLayout& layout, const PackContext& context, OutputF
       context.on_progress(placed.offset + placed.bytes);
     }
   }
-  const std::byte end{0};
-  file.WriteAt(layout.file_bytes - 1, {&end, 1});  // the file is as long as the layout says
 }
 
 }  // namespace intaglio::compiler

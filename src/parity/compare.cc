@@ -200,7 +200,7 @@ class FixtureRun {
 
   void CheckGreedy(size_t prompt) {
     const parity::GoldenPrompt& golden = golden_.prompts[prompt];
-    GenerateRequest request{.prompt = golden.input_ids, .max_tokens = static_cast<int32_t>(golden.greedy_ids.size()), .sampling = {}, .stop_ids = {}, .chunk = 0, .all_logits = false, .on_token = {}};
+    GenerateRequest request{.prompt = golden.input_ids, .max_tokens = static_cast<int32_t>(golden.greedy_ids.size()), .sampling = {}, .stop_ids = {}, .chunk = 0, .all_logits = false, .on_token = {}, .on_prefill = {}};
     request.sampling.num_logprobs = 5;
     const GenerateResult result = Generate(*engine_, request);
     const auto [have, want] = std::mismatch(result.ids.begin(), result.ids.end(), golden.greedy_ids.begin(), golden.greedy_ids.end());

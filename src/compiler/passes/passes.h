@@ -15,7 +15,7 @@ void FuseNormRope(graph::Graph& graph, const PassOptions& options);
 void FuseResidual(graph::Graph& graph, const PassOptions& options);
 // Checks that every KV cache is updated once and read only afterwards, and makes the update's output the cache itself.
 void AliasKv(graph::Graph& graph, const PassOptions& options);
-// Drops nodes whose results nobody reads, and weights that no node uses.
+// Drops nodes whose results nobody reads, values that nothing makes any more, and weights that no node uses. Runs after every other pass.
 void RemoveDeadCode(graph::Graph& graph, const PassOptions& options);
 
 }  // namespace intaglio::compiler

@@ -35,16 +35,6 @@ std::optional<size_t> ProducerOf(const Graph& graph, ValueId value) {
   return std::nullopt;
 }
 
-void ReplaceUses(Graph& graph, ValueId from, ValueId to) {
-  for (Node& node : graph.nodes) std::ranges::replace(node.inputs, from, to);
-  for (ValueId* result : {&graph.logits, &graph.ids, &graph.logprobs}) {
-    if (*result == from) *result = to;
-  }
-  for (auto& [name, value] : graph.probes) {
-    if (value == from) value = to;
-  }
-}
-
 ValueId AddValue(Graph& graph, Shape shape) {
   graph.values.push_back({.source = graph::Source::kNode, .dtype = DType::kF32, .shape = std::move(shape), .index = 0, .label = {}});
   return static_cast<ValueId>(graph.values.size() - 1);

@@ -16,8 +16,6 @@ namespace intaglio::compiler {
 [[nodiscard]] std::set<graph::ValueId> KeptProbes(const graph::Graph& graph, const PassOptions& options);
 // Position in graph.nodes of the node that makes `value`; nullopt for weights, caches and inputs.
 [[nodiscard]] std::optional<size_t> ProducerOf(const graph::Graph& graph, graph::ValueId value);
-// Every reader of `from` reads `to` instead; results and probes too.
-void ReplaceUses(graph::Graph& graph, graph::ValueId from, graph::ValueId to);
 // A new f32 node value.
 [[nodiscard]] graph::ValueId AddValue(graph::Graph& graph, Shape shape);
 // A weight whose rows are those of `parts`, one after the other, as a new value. REQUIRES: same layout, columns and `add`.

@@ -9,7 +9,9 @@ help:           ## what there is
 	@echo
 	@echo "Start with 'make demo'. Then: build/release/intaglio --help, README.md, docs/ARCHITECTURE.md"
 
-demo: build     ## Gemma 3 270M from weights to words: install, build, fetch, export, generate
+demo:           ## Gemma 3 270M from weights to words: install, build, fetch, export, generate
+	@tools/setup.sh
+	@tools/build.sh release intaglio
 	@tools/demo.sh
 
 build:          ## build/release/intaglio and all tests, optimised

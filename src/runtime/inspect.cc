@@ -15,7 +15,7 @@ using bundle::Bundle;
 using bundle::Manifest;
 using bundle::Plan;
 
-constexpr int kLabelWidth = 14, kNumberWidth = 12;
+constexpr int kLabelWidth = 26, kNumberWidth = 12;
 
 class Text {
  public:
@@ -77,14 +77,14 @@ void DescribeKvCache(const Manifest& m, Text& text) {
 void DescribeGraphs(const Bundle& bundle, Text& text) {
   text.Heading("Graphs");
   for (const Plan& plan : bundle.plans) {
-    text.Line(StrCat(Name(plan.phase)), "  ", plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ",
+    text.Line(StrCat(Name(plan.phase), "  "), plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ",
               FormatBytes(plan.arena_bytes));
   }
 }
 
 void DescribeFiles(const Manifest& m, Text& text) {
   text.Heading("Files (checksums fine)");
-  for (const auto& [name, file] : m.files) text.Line(name, "  ", Right(FormatBytes(file.bytes)), "  ", file.hash);
+  for (const auto& [name, file] : m.files) text.Line(name, Right(FormatBytes(file.bytes)), "  ", file.hash);
 }
 
 std::string Weights(const Manifest& m) {

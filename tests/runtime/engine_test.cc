@@ -130,8 +130,8 @@ TEST(Engine, SpeculationNeedsABundleExportedForIt) {
   EXPECT_EQ(engine->max_rows(StepKind::kSpeculation), 0);
 
   const auto speculating = Engine::Load(ExportedBundle("llama-tiny", /*speculation=*/3));
-  EXPECT_EQ(speculating->max_rows(StepKind::kSpeculation), 2 * 4);
-  EXPECT_EQ(speculating->max_outputs(StepKind::kSpeculation), 2 * 4);
+  EXPECT_EQ(speculating->max_rows(StepKind::kSpeculation), 3 * 4);
+  EXPECT_EQ(speculating->max_outputs(StepKind::kSpeculation), 3 * 4);
 }
 
 TEST(Engine, GivesTheMostLikelyTokensOnRequest) {

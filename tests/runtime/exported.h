@@ -13,7 +13,7 @@ namespace intaglio::test {
 
 inline std::filesystem::path FixturePath(const std::string& name) { return std::filesystem::path(INTAGLIO_SOURCE_DIR) / "tests/fixtures" / name; }
 
-// Three slots, a context of 192, chunks of 16 and 64 rows, batches of 1 and 2; no speculation unless asked for.
+// Three slots, a context of 192, chunks of 16 and 64 rows, batches of 1, 2 and (all slots) 3; no speculation unless asked for.
 inline std::filesystem::path ExportedBundle(const std::string& fixture, int32_t speculation = 0) {
   struct Root {
     std::filesystem::path path;

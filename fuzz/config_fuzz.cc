@@ -15,8 +15,7 @@ template <typename Action>
 void Try(const Action& action) {
   try {
     (void)action();
-  } catch (const Error&) {
-  }
+  } catch (const Error&) {}
 }
 
 }  // namespace
@@ -37,7 +36,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       }
     }
     Try([&] { return models::ParseModel(config); });
-  } catch (const Error&) {
-  }
+  } catch (const Error&) {}
   return 0;
 }

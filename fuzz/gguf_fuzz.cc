@@ -34,8 +34,7 @@ void ReadAll(const checkpoint::Checkpoint& checkpoint) {
 void ReadTokenizer(std::span<const std::byte> bytes) {
   try {
     (void)checkpoint::GgufTokenizerFiles(checkpoint::GgufFile::Parse(bytes, "file"));
-  } catch (const Error&) {
-  }
+  } catch (const Error&) {}
 }
 
 }  // namespace
@@ -47,7 +46,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto checkpoint = checkpoint::OpenGguf(checkpoint::GgufFile::Parse(bytes, "file"));
     (void)checkpoint->digest();
     ReadAll(*checkpoint);
-  } catch (const Error&) {
-  }
+  } catch (const Error&) {}
   return 0;
 }

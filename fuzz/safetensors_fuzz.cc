@@ -30,7 +30,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const std::string& name : file.names()) Touch(file, name);
     (void)checkpoint::FileDigest(file.header(), file.bytes());
     (void)file.tensor("a name that is not there");
-  } catch (const Error&) {
-  }
+  } catch (const Error&) {}
   return 0;
 }

@@ -20,7 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kCompanions{"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "special_tokens_map.json"};
+constexpr std::array kCompanions{"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
+                                 "special_tokens_map.json"};
 
 // What cannot be looked at counts as absent; opening it later says why.
 bool Exists(const fs::path& path) {
@@ -40,7 +41,8 @@ struct Shards {
 
 // Shard names are file names, never paths: an index must not reach outside its folder.
 void CheckShardName(const std::string& name, const std::string& where) {
-  const bool is_file_name = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+  const bool is_file_name =
+      !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
   Require(is_file_name, ErrorCode::kDataLoss, where, ": ", Quoted(name), " is not the name of a shard file in the same folder");
 }
 
@@ -48,7 +50,8 @@ void CheckShardName(const std::string& name, const std::string& where) {
 std::map<std::string, std::string> ReadIndex(const fs::path& path) {
   const std::string where = path.string();
   const nlohmann::json index = ParseJsonObject(ReadText(path), where, DuplicateKeys::kError);
-  Require(index.contains("weight_map") && index["weight_map"].is_object(), ErrorCode::kDataLoss, where, ": weight_map, the object that maps tensors to shards, is missing");
+  Require(index.contains("weight_map") && index["weight_map"].is_object(), ErrorCode::kDataLoss, where,
+          ": weight_map, the object that maps tensors to shards, is missing");
   std::map<std::string, std::string> shard_of;
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
     Require(shard.is_string(), ErrorCode::kDataLoss, where, ": the shard of ", Quoted(tensor), " is not a string");
@@ -76,7 +79,8 @@ Shards OpenShards(const fs::path& directory, const fs::path& index_path) {
     }
   }
   for (const auto& [tensor, shard] : shard_of) {
-    Require(shards.tensors.contains(tensor), ErrorCode::kDataLoss, index_path.string(), ": places tensor ", Quoted(tensor), " in ", Quoted(shard), ", which does not hold it");
+    Require(shards.tensors.contains(tensor), ErrorCode::kDataLoss, index_path.string(), ": places tensor ", Quoted(tensor), " in ", Quoted(shard),
+            ", which does not hold it");
   }
   return shards;
 }

@@ -64,8 +64,8 @@ class GgufFile::Parser {
   };
 
   std::span<const std::byte> Take(uint64_t count, std::string_view what) {
-    Require(count <= bytes_.size() - position_, ErrorCode::kDataLoss, where_, ": ", what, " needs ", count, " bytes at offset ", position_, ", but the file has ",
-            bytes_.size() - position_, " more; is it truncated?");
+    Require(count <= bytes_.size() - position_, ErrorCode::kDataLoss, where_, ": ", what, " needs ", count, " bytes at offset ", position_,
+            ", but the file has ", bytes_.size() - position_, " more; is it truncated?");
     const auto taken = bytes_.subspan(position_, count);
     position_ += count;
     return taken;
@@ -82,8 +82,8 @@ class GgufFile::Parser {
   }
 
   void CheckCount(uint64_t count, uint64_t least_bytes, std::string_view what) const {
-    Require(count <= (bytes_.size() - position_) / least_bytes, ErrorCode::kDataLoss, where_, ": states ", count, ' ', what, ", more than the file's ",
-            bytes_.size(), " bytes can hold");
+    Require(count <= (bytes_.size() - position_) / least_bytes, ErrorCode::kDataLoss, where_, ": states ", count, ' ', what,
+            ", more than the file's ", bytes_.size(), " bytes can hold");
   }
 
   void CheckMagic() {
@@ -98,7 +98,8 @@ class GgufFile::Parser {
 
   std::string Name(std::string_view what) {
     const std::string_view name = Text(what);
-    Require(!name.empty() && name.size() <= kMaxNameBytes, ErrorCode::kDataLoss, where_, ": ", what, " is ", name.size(), " bytes long; expected 1 to ", kMaxNameBytes);
+    Require(!name.empty() && name.size() <= kMaxNameBytes, ErrorCode::kDataLoss, where_, ": ", what, " is ", name.size(),
+            " bytes long; expected 1 to ", kMaxNameBytes);
     return std::string(name);
   }
 
@@ -128,7 +129,8 @@ class GgufFile::Parser {
 
   Type ParseType(const std::string& key) {
     const auto type = Number<uint32_t>("a metadata type");
-    Require(type < kTypeBytes.size(), ErrorCode::kDataLoss, where_, ": metadata ", Quoted(key), " has type ", type, ", which the format does not define");
+    Require(type < kTypeBytes.size(), ErrorCode::kDataLoss, where_, ": metadata ", Quoted(key), " has type ", type,
+            ", which the format does not define");
     return static_cast<Type>(type);
   }
 
@@ -151,9 +153,11 @@ class GgufFile::Parser {
             "); supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K and Q6_K");
     tensor.type = *info;
     const uint64_t row = tensor.shape.empty() ? 1 : static_cast<uint64_t>(tensor.shape.back());
-    Require(row % info->block_elements == 0, ErrorCode::kDataLoss, subject, " has rows of ", row, " elements, no multiple of the ", info->block_elements, " in a block of ", info->name);
+    Require(row % info->block_elements == 0, ErrorCode::kDataLoss, subject, " has rows of ", row, " elements, no multiple of the ",
+            info->block_elements, " in a block of ", info->name);
     is_huge |= __builtin_mul_overflow(num_elements / info->block_elements, uint64_t{info->block_bytes}, &tensor.bytes);
-    Require(!is_huge && num_elements <= std::numeric_limits<int64_t>::max(), ErrorCode::kDataLoss, subject, " has more elements than an address can name");
+    Require(!is_huge && num_elements <= std::numeric_limits<int64_t>::max(), ErrorCode::kDataLoss, subject,
+            " has more elements than an address can name");
     tensor.offset = Number<uint64_t>("a tensor's offset");
     return tensor;
   }
@@ -169,10 +173,11 @@ class GgufFile::Parser {
   void Place(GgufFile& file, Description tensor, uint64_t alignment) {
     const std::string subject = StrCat(where_, ": tensor ", Quoted(tensor.name));
     const uint64_t expected = (data_end_ + alignment - 1) / alignment * alignment;
-    Require(tensor.offset == expected, ErrorCode::kDataLoss, subject, " begins at byte ", tensor.offset, " of the data; expected ", expected, ", right after the tensor before it");
+    Require(tensor.offset == expected, ErrorCode::kDataLoss, subject, " begins at byte ", tensor.offset, " of the data; expected ", expected,
+            ", right after the tensor before it");
     const auto data = bytes_.subspan(position_);
-    Require(tensor.offset <= data.size() && tensor.bytes <= data.size() - tensor.offset, ErrorCode::kDataLoss, subject, " needs ", tensor.bytes, " bytes at byte ",
-            tensor.offset, " of the data, but the file holds ", data.size(), "; is it truncated?");
+    Require(tensor.offset <= data.size() && tensor.bytes <= data.size() - tensor.offset, ErrorCode::kDataLoss, subject, " needs ", tensor.bytes,
+            " bytes at byte ", tensor.offset, " of the data, but the file holds ", data.size(), "; is it truncated?");
     data_end_ = tensor.offset + tensor.bytes;
     const GgufTensor view{.type = tensor.type.type, .shape = std::move(tensor.shape), .bytes = data.subspan(tensor.offset, tensor.bytes)};
     const bool is_new = file.tensors_.emplace(std::move(tensor.name), view).second;
@@ -219,19 +224,27 @@ void GgufFile::FailType(std::string_view key, std::string_view expected) const {
 
 int64_t GgufFile::IntAt(std::string_view key, const Value& value, uint64_t index) const {
   switch (value.type) {
-    case Type::kU8: return Load<uint8_t>(value.bytes, index);
-    case Type::kI8: return Load<int8_t>(value.bytes, index);
-    case Type::kU16: return Load<uint16_t>(value.bytes, index);
-    case Type::kI16: return Load<int16_t>(value.bytes, index);
-    case Type::kU32: return Load<uint32_t>(value.bytes, index);
-    case Type::kI32: return Load<int32_t>(value.bytes, index);
-    case Type::kI64: return Load<int64_t>(value.bytes, index);
+    case Type::kU8:
+      return Load<uint8_t>(value.bytes, index);
+    case Type::kI8:
+      return Load<int8_t>(value.bytes, index);
+    case Type::kU16:
+      return Load<uint16_t>(value.bytes, index);
+    case Type::kI16:
+      return Load<int16_t>(value.bytes, index);
+    case Type::kU32:
+      return Load<uint32_t>(value.bytes, index);
+    case Type::kI32:
+      return Load<int32_t>(value.bytes, index);
+    case Type::kI64:
+      return Load<int64_t>(value.bytes, index);
     case Type::kU64: {
       const auto number = Load<uint64_t>(value.bytes, index);
       if (number > std::numeric_limits<int64_t>::max()) FailType(key, "an integer of at most 63 bits");
       return static_cast<int64_t>(number);
     }
-    default: FailType(key, "an integer");
+    default:
+      FailType(key, "an integer");
   }
 }
 

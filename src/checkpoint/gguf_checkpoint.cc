@@ -90,9 +90,10 @@ class GgufCheckpoint final : public Checkpoint {
 
   HeadPermutation Permutation(const std::string& name, const GgufTensor& tensor, int64_t num_heads) const {
     const int64_t rows = tensor.shape.empty() ? 1 : tensor.shape[0];
-    Require(rows % (2 * num_heads) == 0 && rows > 0, ErrorCode::kDataLoss, file_.where(), ": tensor ", Quoted(name), " is ", tensor.shape, ", which ", num_heads, " heads of even size do not divide");
-    Require(tensor.shape.size() > 1 || Info(tensor.type).block_elements == 1, ErrorCode::kUnsupported, file_.where(), ": bias ", Quoted(name), " is stored as ", Info(tensor.type).name,
-            "; expected F32, F16 or BF16");
+    Require(rows % (2 * num_heads) == 0 && rows > 0, ErrorCode::kDataLoss, file_.where(), ": tensor ", Quoted(name), " is ", tensor.shape, ", which ",
+            num_heads, " heads of even size do not divide");
+    Require(tensor.shape.size() > 1 || Info(tensor.type).block_elements == 1, ErrorCode::kUnsupported, file_.where(), ": bias ", Quoted(name),
+            " is stored as ", Info(tensor.type).name, "; expected F32, F16 or BF16");
     return {.head_rows = rows / num_heads};
   }
 

@@ -41,7 +41,8 @@ int64_t FromInterpolated(const Llama3Scaling& scaling, std::span<const float> fa
   for (size_t i = 0; i < factors.size(); ++i) {
     if (!(factors[i] > 1.001f && factors[i] < 0.999 * scaling.factor)) continue;
     const double smooth = (1.0 / factors[i] - 1.0 / scaling.factor) / (1.0 - 1.0 / scaling.factor);
-    const double original = Wavelength(theta, i, factors.size()) * (scaling.low_freq_factor + smooth * (scaling.high_freq_factor - scaling.low_freq_factor));
+    const double original =
+        Wavelength(theta, i, factors.size()) * (scaling.low_freq_factor + smooth * (scaling.high_freq_factor - scaling.low_freq_factor));
     return original < 1e15 ? std::llround(original) : 0;
   }
   return 0;
@@ -58,7 +59,8 @@ class Metadata {
   [[nodiscard]] std::string Key(std::string_view name) const { return StrCat(prefix_, name); }
   [[nodiscard]] std::optional<int64_t> FindSize(std::string_view name) const {
     const auto size = file_.Int(Key(name));
-    Require(!size.has_value() || (*size > 0 && *size <= kMaxSize), ErrorCode::kDataLoss, file_.where(), ": metadata ", Key(name), " is ", size.value_or(0), "; expected 1 to ", kMaxSize);
+    Require(!size.has_value() || (*size > 0 && *size <= kMaxSize), ErrorCode::kDataLoss, file_.where(), ": metadata ", Key(name), " is ",
+            size.value_or(0), "; expected 1 to ", kMaxSize);
     return size;
   }
   [[nodiscard]] int64_t Size(std::string_view name) const {
@@ -67,7 +69,9 @@ class Metadata {
     return *size;
   }
   [[nodiscard]] std::optional<double> FindFloat(std::string_view name) const { return file_.Float(Key(name)); }
-  [[nodiscard]] std::string String(std::string_view name, std::string_view otherwise) const { return std::string(file_.String(Key(name)).value_or(otherwise)); }
+  [[nodiscard]] std::string String(std::string_view name, std::string_view otherwise) const {
+    return std::string(file_.String(Key(name)).value_or(otherwise));
+  }
   [[nodiscard]] const GgufFile& file() const { return file_; }
 
  private:
@@ -97,8 +101,8 @@ int64_t HeadDim(const Metadata& metadata, int64_t hidden_size, int64_t num_heads
   Require(head_dim > 0, ErrorCode::kDataLoss, metadata.file().where(), ": ", num_heads, " heads do not fit a hidden size of ", hidden_size);
   const int64_t value_length = metadata.FindSize("attention.value_length").value_or(head_dim);
   const int64_t rotary = metadata.FindSize("rope.dimension_count").value_or(head_dim);
-  Require(value_length == head_dim && rotary == head_dim, ErrorCode::kUnsupported, metadata.file().where(), ": heads of ", head_dim, " with values of ", value_length,
-          " and ", rotary, " rotary dimensions are not supported; the three must be equal");
+  Require(value_length == head_dim && rotary == head_dim, ErrorCode::kUnsupported, metadata.file().where(), ": heads of ", head_dim,
+          " with values of ", value_length, " and ", rotary, " rotary dimensions are not supported; the three must be equal");
   return head_dim;
 }
 
@@ -107,9 +111,11 @@ json CommonFields(const Metadata& metadata) {
   const GgufFile& file = metadata.file();
   const GgufTensor& embedding = Embedding(file);
   const int64_t hidden_size = metadata.Size("embedding_length"), num_heads = metadata.Size("attention.head_count");
-  Require(embedding.shape[1] == hidden_size, ErrorCode::kDataLoss, file.where(), ": token_embd.weight is ", embedding.shape, ", but ", metadata.Key("embedding_length"), " is ", hidden_size);
+  Require(embedding.shape[1] == hidden_size, ErrorCode::kDataLoss, file.where(), ": token_embd.weight is ", embedding.shape, ", but ",
+          metadata.Key("embedding_length"), " is ", hidden_size);
   const int64_t num_layers = metadata.Size("block_count");
-  Require(num_layers <= kMaxLayers, ErrorCode::kDataLoss, file.where(), ": metadata ", metadata.Key("block_count"), " is ", num_layers, "; expected at most ", kMaxLayers);
+  Require(num_layers <= kMaxLayers, ErrorCode::kDataLoss, file.where(), ": metadata ", metadata.Key("block_count"), " is ", num_layers,
+          "; expected at most ", kMaxLayers);
   const auto eps = metadata.FindFloat("attention.layer_norm_rms_epsilon");
   Require(eps.has_value(), ErrorCode::kDataLoss, file.where(), ": metadata ", metadata.Key("attention.layer_norm_rms_epsilon"), " is missing");
   json config{{"hidden_size", hidden_size},
@@ -137,20 +143,26 @@ json RopeScaling(const Metadata& metadata, double theta) {
   const std::string type = metadata.String("rope.scaling.type", "none");
   const GgufTensor* frequencies = FindTensor(file, "rope_freqs.weight");
   if (frequencies != nullptr) {
-    Require(frequencies->type == GgmlType::kF32, ErrorCode::kUnsupported, file.where(), ": rope_freqs.weight is stored as ", Info(frequencies->type).name, "; expected F32");
+    Require(frequencies->type == GgmlType::kF32, ErrorCode::kUnsupported, file.where(), ": rope_freqs.weight is stored as ",
+            Info(frequencies->type).name, "; expected F32");
     std::vector<float> factors(frequencies->bytes.size() / sizeof(float));
     Dequantize(GgmlType::kF32, frequencies->bytes, factors);
     if (std::all_of(factors.begin(), factors.end(), [](float factor) { return factor == 1.0f; })) return nullptr;
     const auto scaling = DeriveLlama3Scaling(factors, theta, metadata.FindSize("rope.scaling.original_context_length").value_or(0));
-    Require(scaling.has_value(), ErrorCode::kUnsupported, file.where(), ": the rotary factors in rope_freqs.weight are not those of llama3 scaling with low_freq_factor 1 and "
+    Require(scaling.has_value(), ErrorCode::kUnsupported, file.where(),
+            ": the rotary factors in rope_freqs.weight are not those of llama3 scaling with low_freq_factor 1 and "
             "high_freq_factor 4; export from the Hugging Face checkpoint instead");
-    return {{"rope_type", "llama3"}, {"factor", scaling->factor}, {"low_freq_factor", scaling->low_freq_factor}, {"high_freq_factor", scaling->high_freq_factor},
+    return {{"rope_type", "llama3"},
+            {"factor", scaling->factor},
+            {"low_freq_factor", scaling->low_freq_factor},
+            {"high_freq_factor", scaling->high_freq_factor},
             {"original_max_position_embeddings", scaling->original_max_position_embeddings}};
   }
   const auto old_factor = metadata.FindFloat("rope.scale_linear");  // before scaling.type
   if (type == "none") return old_factor.value_or(1.0) == 1.0 ? json(nullptr) : json{{"rope_type", "linear"}, {"factor", *old_factor}};
   const auto factor = metadata.FindFloat("rope.scaling.factor");
-  Require(factor.has_value(), ErrorCode::kDataLoss, file.where(), ": metadata ", metadata.Key("rope.scaling.factor"), " is missing beside rope.scaling.type ", Quoted(type));
+  Require(factor.has_value(), ErrorCode::kDataLoss, file.where(), ": metadata ", metadata.Key("rope.scaling.factor"),
+          " is missing beside rope.scaling.type ", Quoted(type));
   json scaling{{"rope_type", type}, {"factor", *factor}};
   const auto original = metadata.FindSize("rope.scaling.original_context_length");
   if (original.has_value()) scaling["original_max_position_embeddings"] = *original;
@@ -166,7 +178,7 @@ void AddRope(const Metadata& metadata, double default_theta, json& config) {
 void AddLlama(const Metadata& metadata, json& config) {
   // A window makes it Mistral; without one, Mistral is Llama.
   const auto window = metadata.FindSize("attention.sliding_window");
-  config["architectures"] = {window.has_value() ? "MistralForCausalLM" : "LlamaForCausalLM"};
+  config["architectures"] = json::array({window.has_value() ? "MistralForCausalLM" : "LlamaForCausalLM"});
   config["model_type"] = window.has_value() ? "mistral" : "llama";
   if (window.has_value()) config["sliding_window"] = *window;
   config["hidden_act"] = "silu";
@@ -177,7 +189,7 @@ void AddLlama(const Metadata& metadata, json& config) {
 
 void AddQwen(const Metadata& metadata, json& config) {
   const bool is_qwen3 = metadata.file().architecture() == "qwen3";
-  config["architectures"] = {is_qwen3 ? "Qwen3ForCausalLM" : "Qwen2ForCausalLM"};
+  config["architectures"] = json::array({is_qwen3 ? "Qwen3ForCausalLM" : "Qwen2ForCausalLM"});
   config["model_type"] = metadata.file().architecture();
   config["hidden_act"] = "silu";
   config["sliding_window"] = nullptr;
@@ -193,7 +205,8 @@ std::vector<std::string> Gemma3LayerTypes(const Metadata& metadata, int64_t num_
   std::vector<int64_t> is_sliding;
   if (file.is_array(metadata.Key(kPattern))) {
     is_sliding = *file.Ints(metadata.Key(kPattern));
-    Require(std::ssize(is_sliding) == num_layers, ErrorCode::kDataLoss, file.where(), ": metadata ", metadata.Key(kPattern), " has ", is_sliding.size(), " entries for ", num_layers, " layers");
+    Require(std::ssize(is_sliding) == num_layers, ErrorCode::kDataLoss, file.where(), ": metadata ", metadata.Key(kPattern), " has ",
+            is_sliding.size(), " entries for ", num_layers, " layers");
   } else {
     const int64_t period = metadata.FindSize(kPattern).value_or(6);
     for (int64_t layer = 0; layer < num_layers; ++layer) is_sliding.push_back((layer + 1) % period != 0 ? 1 : 0);
@@ -207,7 +220,7 @@ void AddGemma3(const Metadata& metadata, json& config) {
   constexpr int64_t kLayersOf27B = 62;  // the one size whose queries are scaled by hidden_size / heads, not by head_dim
   const int64_t num_layers = config["num_hidden_layers"].get<int64_t>();
   const int64_t head_dim = config["head_dim"].get<int64_t>();
-  config["architectures"] = {"Gemma3ForCausalLM"};
+  config["architectures"] = json::array({"Gemma3ForCausalLM"});
   config["model_type"] = "gemma3_text";
   config["hidden_activation"] = "gelu_pytorch_tanh";
   config["attention_bias"] = false;
@@ -215,7 +228,8 @@ void AddGemma3(const Metadata& metadata, json& config) {
   const auto softcap = metadata.FindFloat("final_logit_softcapping");
   config["final_logit_softcapping"] = softcap.has_value() ? json(*softcap) : json(nullptr);
   config["use_bidirectional_attention"] = false;
-  config["query_pre_attn_scalar"] = num_layers == kLayersOf27B ? config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>() : head_dim;
+  config["query_pre_attn_scalar"] =
+      num_layers == kLayersOf27B ? config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>() : head_dim;
   config["sliding_window"] = metadata.Size("attention.sliding_window");
   config["layer_types"] = Gemma3LayerTypes(metadata, num_layers);
   config["rope_local_base_freq"] = metadata.FindFloat("rope.freq_base_swa").value_or(10000.0);
@@ -243,8 +257,8 @@ std::optional<Llama3Scaling> DeriveLlama3Scaling(std::span<const float> factors,
 std::string GgufConfigJson(const GgufFile& file) {
   const std::string architecture = file.architecture();
   const std::vector<std::string> known = KnownGgufArchitectures();
-  Require(std::find(known.begin(), known.end(), architecture) != known.end(), ErrorCode::kUnsupported, file.where(), ": GGUF architecture ", Quoted(architecture),
-          " is not supported; supported: ", Join(known));
+  Require(std::find(known.begin(), known.end(), architecture) != known.end(), ErrorCode::kUnsupported, file.where(), ": GGUF architecture ",
+          Quoted(architecture), " is not supported; supported: ", Join(known));
   const Metadata metadata(file);
   json config = CommonFields(metadata);
   if (architecture == "gemma3") {

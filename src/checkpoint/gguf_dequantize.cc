@@ -17,18 +17,62 @@ namespace {
 using Half = std::array<uint8_t, 2>;
 constexpr int kSmallBlock = 32, kSuperBlock = 256;
 
-struct BlockF16 { Half value; };
-struct BlockBF16 { Half value; };
-struct BlockQ4_0 { Half d; uint8_t quants[16]; };                          // low nibbles: elements 0-15, high: 16-31
-struct BlockQ4_1 { Half d, m; uint8_t quants[16]; };
-struct BlockQ5_0 { Half d; uint8_t high[4]; uint8_t quants[16]; };         // bit i of high: fifth bit of element i
-struct BlockQ5_1 { Half d, m; uint8_t high[4]; uint8_t quants[16]; };
-struct BlockQ8_0 { Half d; int8_t quants[32]; };
-struct BlockQ2K { uint8_t scales[16]; uint8_t quants[64]; Half d, dmin; };  // scales: low nibble scale, high nibble offset
-struct BlockQ3K { uint8_t high[32]; uint8_t quants[64]; uint8_t scales[12]; Half d; };
-struct BlockQ4K { Half d, dmin; uint8_t scales[12]; uint8_t quants[128]; };
-struct BlockQ5K { Half d, dmin; uint8_t scales[12]; uint8_t high[32]; uint8_t quants[128]; };
-struct BlockQ6K { uint8_t low[128]; uint8_t high[64]; int8_t scales[16]; Half d; };
+struct BlockF16 {
+  Half value;
+};
+struct BlockBF16 {
+  Half value;
+};
+struct BlockQ4_0 {
+  Half d;
+  uint8_t quants[16];
+};                          // low nibbles: elements 0-15, high: 16-31
+struct BlockQ4_1 {
+  Half d, m;
+  uint8_t quants[16];
+};
+struct BlockQ5_0 {
+  Half d;
+  uint8_t high[4];
+  uint8_t quants[16];
+};         // bit i of high: fifth bit of element i
+struct BlockQ5_1 {
+  Half d, m;
+  uint8_t high[4];
+  uint8_t quants[16];
+};
+struct BlockQ8_0 {
+  Half d;
+  int8_t quants[32];
+};
+struct BlockQ2K {
+  uint8_t scales[16];
+  uint8_t quants[64];
+  Half d, dmin;
+};  // scales: low nibble scale, high nibble offset
+struct BlockQ3K {
+  uint8_t high[32];
+  uint8_t quants[64];
+  uint8_t scales[12];
+  Half d;
+};
+struct BlockQ4K {
+  Half d, dmin;
+  uint8_t scales[12];
+  uint8_t quants[128];
+};
+struct BlockQ5K {
+  Half d, dmin;
+  uint8_t scales[12];
+  uint8_t high[32];
+  uint8_t quants[128];
+};
+struct BlockQ6K {
+  uint8_t low[128];
+  uint8_t high[64];
+  int8_t scales[16];
+  Half d;
+};
 
 float Widen(Half half) {
   uint16_t bits = 0;
@@ -201,7 +245,8 @@ constexpr std::array<GgmlTypeInfo, 13> kTypes{{
 }  // namespace
 
 std::optional<GgmlTypeInfo> FindGgmlType(uint32_t number) {
-  const auto* found = std::find_if(kTypes.begin(), kTypes.end(), [&](const GgmlTypeInfo& info) { return static_cast<uint32_t>(info.type) == number; });
+  const auto* found =
+      std::find_if(kTypes.begin(), kTypes.end(), [&](const GgmlTypeInfo& info) { return static_cast<uint32_t>(info.type) == number; });
   return found == kTypes.end() ? std::nullopt : std::optional(*found);
 }
 
@@ -213,9 +258,9 @@ const GgmlTypeInfo& Info(GgmlType type) {
 
 std::string_view GgmlTypeName(uint32_t number) {
   constexpr std::array<std::string_view, 40> kNames{
-      "F32", "F16", "Q4_0", "Q4_1", "unknown", "unknown", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K",
-      "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16",
-      "unknown", "unknown", "unknown", "TQ1_0", "TQ2_0", "unknown", "unknown", "unknown", "MXFP4"};
+      "F32",  "F16",   "Q4_0",    "Q4_1",    "unknown", "unknown", "Q5_0",   "Q5_1",  "Q8_0",    "Q8_1",    "Q2_K",    "Q3_K", "Q4_K", "Q5_K",
+      "Q6_K", "Q8_K",  "IQ2_XXS", "IQ2_XS",  "IQ3_XXS", "IQ1_S",   "IQ4_NL", "IQ3_S", "IQ2_S",   "IQ4_XS",  "I8",      "I16",  "I32",  "I64",
+      "F64",  "IQ1_M", "BF16",    "unknown", "unknown", "unknown", "TQ1_0",  "TQ2_0", "unknown", "unknown", "unknown", "MXFP4"};
   return number < kNames.size() ? kNames[number] : "unknown";
 }
 
@@ -226,18 +271,30 @@ void Dequantize(GgmlType type, std::span<const std::byte> blocks, std::span<floa
     case GgmlType::kF32:
       if (!blocks.empty()) std::memcpy(out.data(), blocks.data(), blocks.size());
       return;
-    case GgmlType::kF16: return ExpandAll<BlockF16>(blocks, out, info.block_elements);
-    case GgmlType::kBF16: return ExpandAll<BlockBF16>(blocks, out, info.block_elements);
-    case GgmlType::kQ4_0: return ExpandAll<BlockQ4_0>(blocks, out, info.block_elements);
-    case GgmlType::kQ4_1: return ExpandAll<BlockQ4_1>(blocks, out, info.block_elements);
-    case GgmlType::kQ5_0: return ExpandAll<BlockQ5_0>(blocks, out, info.block_elements);
-    case GgmlType::kQ5_1: return ExpandAll<BlockQ5_1>(blocks, out, info.block_elements);
-    case GgmlType::kQ8_0: return ExpandAll<BlockQ8_0>(blocks, out, info.block_elements);
-    case GgmlType::kQ2_K: return ExpandAll<BlockQ2K>(blocks, out, info.block_elements);
-    case GgmlType::kQ3_K: return ExpandAll<BlockQ3K>(blocks, out, info.block_elements);
-    case GgmlType::kQ4_K: return ExpandAll<BlockQ4K>(blocks, out, info.block_elements);
-    case GgmlType::kQ5_K: return ExpandAll<BlockQ5K>(blocks, out, info.block_elements);
-    case GgmlType::kQ6_K: return ExpandAll<BlockQ6K>(blocks, out, info.block_elements);
+    case GgmlType::kF16:
+      return ExpandAll<BlockF16>(blocks, out, info.block_elements);
+    case GgmlType::kBF16:
+      return ExpandAll<BlockBF16>(blocks, out, info.block_elements);
+    case GgmlType::kQ4_0:
+      return ExpandAll<BlockQ4_0>(blocks, out, info.block_elements);
+    case GgmlType::kQ4_1:
+      return ExpandAll<BlockQ4_1>(blocks, out, info.block_elements);
+    case GgmlType::kQ5_0:
+      return ExpandAll<BlockQ5_0>(blocks, out, info.block_elements);
+    case GgmlType::kQ5_1:
+      return ExpandAll<BlockQ5_1>(blocks, out, info.block_elements);
+    case GgmlType::kQ8_0:
+      return ExpandAll<BlockQ8_0>(blocks, out, info.block_elements);
+    case GgmlType::kQ2_K:
+      return ExpandAll<BlockQ2K>(blocks, out, info.block_elements);
+    case GgmlType::kQ3_K:
+      return ExpandAll<BlockQ3K>(blocks, out, info.block_elements);
+    case GgmlType::kQ4_K:
+      return ExpandAll<BlockQ4K>(blocks, out, info.block_elements);
+    case GgmlType::kQ5_K:
+      return ExpandAll<BlockQ5K>(blocks, out, info.block_elements);
+    case GgmlType::kQ6_K:
+      return ExpandAll<BlockQ6K>(blocks, out, info.block_elements);
   }
 }
 

@@ -16,17 +16,24 @@ struct Rename {
 
 constexpr Rename kWholeModel[] = {{"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
 
-constexpr Rename kLlamaLayer[] = {
-    {"attn_norm", "input_layernorm"},     {"attn_q", "self_attn.q_proj"}, {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},       {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},        {"ffn_up", "mlp.up_proj"},      {"ffn_down", "mlp.down_proj"},
-    {"attn_q_norm", "self_attn.q_norm"},  {"attn_k_norm", "self_attn.k_norm"}};
+constexpr Rename kLlamaLayer[] = {{"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+                                  {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
+                                  {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"},
+                                  {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"}};
 
-constexpr Rename kGemma3Layer[] = {
-    {"attn_norm", "input_layernorm"},     {"attn_q", "self_attn.q_proj"}, {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},       {"attn_output", "self_attn.o_proj"}, {"post_attention_norm", "post_attention_layernorm"},
-    {"ffn_norm", "pre_feedforward_layernorm"}, {"ffn_gate", "mlp.gate_proj"}, {"ffn_up", "mlp.up_proj"}, {"ffn_down", "mlp.down_proj"},
-    {"post_ffw_norm", "post_feedforward_layernorm"}, {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"}};
+constexpr Rename kGemma3Layer[] = {{"attn_norm", "input_layernorm"},
+                                   {"attn_q", "self_attn.q_proj"},
+                                   {"attn_k", "self_attn.k_proj"},
+                                   {"attn_v", "self_attn.v_proj"},
+                                   {"attn_output", "self_attn.o_proj"},
+                                   {"post_attention_norm", "post_attention_layernorm"},
+                                   {"ffn_norm", "pre_feedforward_layernorm"},
+                                   {"ffn_gate", "mlp.gate_proj"},
+                                   {"ffn_up", "mlp.up_proj"},
+                                   {"ffn_down", "mlp.down_proj"},
+                                   {"post_ffw_norm", "post_feedforward_layernorm"},
+                                   {"attn_q_norm", "self_attn.q_norm"},
+                                   {"attn_k_norm", "self_attn.k_norm"}};
 
 struct Family {
   std::string_view architecture;
@@ -43,8 +50,10 @@ constexpr Family kFamilies[] = {
 };
 
 const Family& FindFamily(std::string_view architecture, std::string_view where) {
-  const auto* found = std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& family) { return family.architecture == architecture; });
-  Require(found != std::end(kFamilies), ErrorCode::kUnsupported, where, ": GGUF architecture ", Quoted(architecture), " is not supported; supported: ", Join(KnownGgufArchitectures()));
+  const auto* found =
+      std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const Family& family) { return family.architecture == architecture; });
+  Require(found != std::end(kFamilies), ErrorCode::kUnsupported, where, ": GGUF architecture ", Quoted(architecture),
+          " is not supported; supported: ", Join(KnownGgufArchitectures()));
   return *found;
 }
 
@@ -88,8 +97,8 @@ GgufRename RenameGgufTensor(std::string_view architecture, std::string_view name
   const std::string_view stem = name.substr(0, dot), suffix = name.substr(dot);
   const auto [layer, module] = SplitLayer(stem);
   const std::string_view hf = layer.empty() ? Lookup(kWholeModel, module) : Lookup(family.layer, module);
-  Require(!hf.empty() && (suffix == ".weight" || suffix == ".bias"), ErrorCode::kUnsupported, where, ": tensor ", Quoted(name), " has no place in a ", architecture,
-          " model as known here; is it a mixture of experts or another variant?");
+  Require(!hf.empty() && (suffix == ".weight" || suffix == ".bias"), ErrorCode::kUnsupported, where, ": tensor ", Quoted(name), " has no place in a ",
+          architecture, " model as known here; is it a mixture of experts or another variant?");
   const std::string prefix = layer.empty() ? std::string() : StrCat("model.layers.", layer, '.');
   return {.name = StrCat(prefix, hf, suffix), .transform = TransformOf(family, module)};
 }

@@ -73,7 +73,8 @@ Pipeline ByteLevelPipeline(const GgufFile& file) {
   return {.normalizer = pre.normalizes_nfc ? json{{"type", "NFC"}} : json(nullptr),
           .pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", steps}},
           .decoder = ByteLevel(true),
-          .model = pre.ignores_merges ? R"("fuse_unk":false,"byte_fallback":false,"ignore_merges":true)" : R"("fuse_unk":false,"byte_fallback":false,"ignore_merges":false)",
+          .model = pre.ignores_merges ? R"("fuse_unk":false,"byte_fallback":false,"ignore_merges":true)"
+                                      : R"("fuse_unk":false,"byte_fallback":false,"ignore_merges":false)",
           .adds_bos = file.Bool("tokenizer.ggml.add_bos_token").value_or(pre.adds_bos)};
 }
 
@@ -82,11 +83,12 @@ Pipeline SentencePiecePipeline(const GgufFile& file, bool is_gemma) {
   const bool adds_space = file.Bool("tokenizer.ggml.add_space_prefix").value_or(!is_gemma);
   json decoders = {{{"type", "Replace"}, {"pattern", {{"String", kSpaceMark}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
   if (adds_space) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  Pipeline pipeline{.normalizer = nullptr,
-              .pre_tokenizer = {{"type", "Metaspace"}, {"replacement", kSpaceMark}, {"prepend_scheme", adds_space ? "first" : "never"}, {"split", false}},
-              .decoder = {{"type", "Sequence"}, {"decoders", decoders}},
-              .model = R"("fuse_unk":true,"byte_fallback":true,"ignore_merges":false)",
-              .adds_bos = file.Bool("tokenizer.ggml.add_bos_token").value_or(true)};
+  Pipeline pipeline{
+      .normalizer = nullptr,
+      .pre_tokenizer = {{"type", "Metaspace"}, {"replacement", kSpaceMark}, {"prepend_scheme", adds_space ? "first" : "never"}, {"split", false}},
+      .decoder = {{"type", "Sequence"}, {"decoders", decoders}},
+      .model = R"("fuse_unk":true,"byte_fallback":true,"ignore_merges":false)",
+      .adds_bos = file.Bool("tokenizer.ggml.add_bos_token").value_or(true)};
   if (is_gemma && !adds_space) {
     pipeline.normalizer = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}};
     pipeline.pre_tokenizer = {{"type", "Split"}, {"pattern", {{"String", " "}}}, {"behavior", "MergedWithPrevious"}, {"invert", false}};
@@ -100,7 +102,7 @@ json Template(const GgufFile& file, const Vocabulary& vocabulary, bool adds_bos)
   json special_tokens = json::object();
   const auto special = [&](std::optional<int32_t> id, int type_id) {
     const std::string& token = vocabulary.tokens[static_cast<size_t>(*id)];
-    special_tokens[token] = {{"id", token}, {"ids", {*id}}, {"tokens", {token}}};
+    special_tokens[token] = {{"id", token}, {"ids", json::array({*id})}, {"tokens", json::array({token})}};
     return json{{"SpecialToken", {{"id", token}, {"type_id", type_id}}}};
   };
   const auto around = [&](json& steps, const char* sequence, int type_id) {
@@ -122,7 +124,12 @@ json AddedTokens(const Vocabulary& vocabulary) {
   json added = json::array();
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     if (!IsAdded(vocabulary.kinds[id]) || vocabulary.tokens[id].empty()) continue;
-    added.push_back({{"id", id}, {"content", vocabulary.tokens[id]}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false},
+    added.push_back({{"id", id},
+                     {"content", vocabulary.tokens[id]},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
                      {"special", vocabulary.kinds[id] != TokenKind::kUserDefined}});
   }
   return added;
@@ -174,15 +181,17 @@ std::string TokenizerJson(const GgufFile& file, Vocabulary vocabulary) {
   const Pipeline pipeline = is_byte_level ? ByteLevelPipeline(file) : SentencePiecePipeline(file, is_gemma);
   if (is_gemma) SpellSpaces(vocabulary);
   Require(is_byte_level || !vocabulary.scores.empty(), ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.scores is missing");
-  const std::vector<Merge> merges = is_byte_level ? ReadMerges(file, vocabulary) : DeriveMerges(vocabulary, is_gemma ? MergeOrder::kById : MergeOrder::kByScore);
+  const std::vector<Merge> merges =
+      is_byte_level ? ReadMerges(file, vocabulary) : DeriveMerges(vocabulary, is_gemma ? MergeOrder::kById : MergeOrder::kByScore);
   json post_processor = Template(file, vocabulary, pipeline.adds_bos);
   if (is_byte_level) {
-    json processors = {ByteLevel(false)};
+    json processors = json::array({ByteLevel(false)});  // plain braces around one json would copy it with clang, wrap it with g++
     if (!post_processor.is_null()) processors.push_back(post_processor);
     post_processor = {{"type", "Sequence"}, {"processors", processors}};
   }
-  return StrCat(R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":)", AddedTokens(vocabulary).dump(), ",\"normalizer\":", pipeline.normalizer.dump(),
-                ",\"pre_tokenizer\":", pipeline.pre_tokenizer.dump(), ",\"post_processor\":", post_processor.dump(), ",\"decoder\":", pipeline.decoder.dump(),
+  return StrCat(R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":)", AddedTokens(vocabulary).dump(),
+                ",\"normalizer\":", pipeline.normalizer.dump(), ",\"pre_tokenizer\":", pipeline.pre_tokenizer.dump(),
+                ",\"post_processor\":", post_processor.dump(), ",\"decoder\":", pipeline.decoder.dump(),
                 ",\"model\":", ModelJson(vocabulary, merges, pipeline.model), "}\n");
 }
 
@@ -211,7 +220,8 @@ std::vector<int32_t> EndIds(const GgufFile& file, const Vocabulary& vocabulary) 
     if (id.has_value() && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
   };
   add(vocabulary.eos);
-  for (const std::string_view key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) add(ReadTokenId(file, key, vocabulary.tokens.size()));
+  for (const std::string_view key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
+    add(ReadTokenId(file, key, vocabulary.tokens.size()));
   const std::string_view chat_template = file.String("tokenizer.chat_template").value_or("");
   for (const std::string_view token : kTurnEnds) {
     if (chat_template.find(token) == std::string_view::npos) continue;

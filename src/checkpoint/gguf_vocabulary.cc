@@ -19,10 +19,12 @@ bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0
 std::vector<TokenKind> ReadKinds(const GgufFile& file, size_t num_tokens) {
   const auto numbers = file.Ints("tokenizer.ggml.token_type");
   if (!numbers.has_value()) return std::vector<TokenKind>(num_tokens, TokenKind::kNormal);
-  Require(numbers->size() == num_tokens, ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.token_type has ", numbers->size(), " entries for ", num_tokens, " tokens");
+  Require(numbers->size() == num_tokens, ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.token_type has ", numbers->size(), " entries for ",
+          num_tokens, " tokens");
   std::vector<TokenKind> kinds;
   for (const int64_t number : *numbers) {
-    Require(number >= 1 && number <= 6, ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.token_type has ", number, "; the format defines 1 to 6");
+    Require(number >= 1 && number <= 6, ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.token_type has ", number,
+            "; the format defines 1 to 6");
     kinds.push_back(static_cast<TokenKind>(number));
   }
   return kinds;
@@ -31,7 +33,8 @@ std::vector<TokenKind> ReadKinds(const GgufFile& file, size_t num_tokens) {
 std::vector<float> ReadScores(const GgufFile& file, size_t num_tokens) {
   auto scores = file.Floats("tokenizer.ggml.scores");
   if (!scores.has_value()) return {};
-  Require(scores->size() == num_tokens, ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.scores has ", scores->size(), " entries for ", num_tokens, " tokens");
+  Require(scores->size() == num_tokens, ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.scores has ", scores->size(), " entries for ",
+          num_tokens, " tokens");
   const bool is_finite = std::all_of(scores->begin(), scores->end(), [](float score) { return std::isfinite(score); });
   Require(is_finite, ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.scores has an infinite score or NaN");
   return std::move(*scores);
@@ -57,7 +60,8 @@ bool IsUtf8(std::string_view text) {
       if (!IsContinuation(text[i + j])) return false;
     }
     const auto second = length > 1 ? static_cast<unsigned char>(text[i + 1]) : 0;
-    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second >= 0xa0) || (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second >= 0x90)) return false;
+    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second >= 0xa0) || (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second >= 0x90))
+      return false;
     i += length;
   }
   return true;
@@ -70,16 +74,19 @@ std::optional<std::string> Vocabulary::TokenOf(std::optional<int32_t> id) const 
 std::optional<int32_t> ReadTokenId(const GgufFile& file, std::string_view key, size_t num_tokens) {
   const auto id = file.Int(key);
   if (!id.has_value()) return std::nullopt;
-  Require(*id >= 0 && *id < static_cast<int64_t>(num_tokens), ErrorCode::kDataLoss, file.where(), ": ", key, " is ", *id, ", outside the vocabulary of ", num_tokens);
+  Require(*id >= 0 && *id < static_cast<int64_t>(num_tokens), ErrorCode::kDataLoss, file.where(), ": ", key, " is ", *id,
+          ", outside the vocabulary of ", num_tokens);
   return static_cast<int32_t>(*id);
 }
 
 Vocabulary ReadVocabulary(const GgufFile& file) {
   const auto tokens = file.Strings("tokenizer.ggml.tokens");
-  Require(tokens.has_value() && !tokens->empty() && tokens->size() <= std::numeric_limits<int32_t>::max(), ErrorCode::kDataLoss, file.where(), ": tokenizer.ggml.tokens is missing or empty");
+  Require(tokens.has_value() && !tokens->empty() && tokens->size() <= std::numeric_limits<int32_t>::max(), ErrorCode::kDataLoss, file.where(),
+          ": tokenizer.ggml.tokens is missing or empty");
   Vocabulary vocabulary;
   for (const std::string_view token : *tokens) {
-    Require(token.size() <= kMaxTokenBytes, ErrorCode::kDataLoss, file.where(), ": token ", vocabulary.tokens.size(), " is ", token.size(), " bytes long; expected at most ", kMaxTokenBytes);
+    Require(token.size() <= kMaxTokenBytes, ErrorCode::kDataLoss, file.where(), ": token ", vocabulary.tokens.size(), " is ", token.size(),
+            " bytes long; expected at most ", kMaxTokenBytes);
     Require(IsUtf8(token), ErrorCode::kDataLoss, file.where(), ": token ", vocabulary.tokens.size(), " is not valid UTF-8");
     vocabulary.tokens.emplace_back(token);
   }
@@ -138,11 +145,12 @@ std::vector<Merge> ReadMerges(const GgufFile& file, const Vocabulary& vocabulary
   std::string merged;
   for (const std::string_view line : *lines) {
     const size_t space = line.find(' ', 1);  // a piece may begin with a space, but holds none in the byte-level alphabet
-    Require(space != std::string_view::npos && space + 1 < line.size(), ErrorCode::kDataLoss, file.where(), ": merge ", merges.size(), " is ", Quoted(line), "; expected two pieces with a space between");
+    Require(space != std::string_view::npos && space + 1 < line.size(), ErrorCode::kDataLoss, file.where(), ": merge ", merges.size(), " is ",
+            Quoted(line), "; expected two pieces with a space between");
     const Merge merge(line.substr(0, space), line.substr(space + 1));
     merged.assign(merge.first).append(merge.second);
-    Require(ids.contains(merge.first) && ids.contains(merge.second) && ids.contains(merged), ErrorCode::kDataLoss, file.where(), ": merge ", merges.size(), ' ', Quoted(line),
-            " has a part or a result that is no token");
+    Require(ids.contains(merge.first) && ids.contains(merge.second) && ids.contains(merged), ErrorCode::kDataLoss, file.where(), ": merge ",
+            merges.size(), ' ', Quoted(line), " has a part or a result that is no token");
     merges.push_back(merge);
   }
   return merges;

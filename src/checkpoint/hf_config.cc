@@ -21,7 +21,8 @@ std::string WithoutPythonNumbers(std::string_view text) {
   result.reserve(text.size());
   bool is_in_string = false;
   while (!text.empty()) {
-    const auto* word = is_in_string ? kWords.end() : std::find_if(kWords.begin(), kWords.end(), [&](std::string_view w) { return text.starts_with(w); });
+    const auto* word =
+        is_in_string ? kWords.end() : std::find_if(kWords.begin(), kWords.end(), [&](std::string_view w) { return text.starts_with(w); });
     if (word != kWords.end()) {
       result += "null";
       text.remove_prefix(word->size());

@@ -46,7 +46,8 @@ class HfConfig {
   // rope_parameters (flat) or rope_theta + rope_scaling. `theta_key` names the old-style base (Gemma 3 has rope_local_base_freq too).
   // `layer_type` picks rope_parameters[layer_type] where that object is keyed by layer type. Throws for a rope type outside
   // `supported`, listing them.
-  [[nodiscard]] RopeConfig Rope(const std::vector<std::string>& supported, std::string_view layer_type = {}, std::string_view theta_key = "rope_theta") const;
+  [[nodiscard]] RopeConfig Rope(const std::vector<std::string>& supported, std::string_view layer_type = {},
+                                std::string_view theta_key = "rope_theta") const;
   // "f32" | "bf16" | "f16": torch_dtype or dtype; nullopt if absent.
   [[nodiscard]] std::optional<std::string> dtype() const;
   // Where the text came from, for error messages.

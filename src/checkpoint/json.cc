@@ -39,9 +39,7 @@ nlohmann::json ParseJsonObject(std::string_view text, std::string_view where, Du
   nlohmann::json json;
   try {
     json = nlohmann::json::parse(text, check);
-  } catch (const nlohmann::json::exception& error) {
-    Fail(ErrorCode::kDataLoss, where, ": not valid JSON: ", Reason(error));
-  }
+  } catch (const nlohmann::json::exception& error) { Fail(ErrorCode::kDataLoss, where, ": not valid JSON: ", Reason(error)); }
   Require(json.is_object(), ErrorCode::kDataLoss, where, ": expected a JSON object, found JSON of type ", json.type_name());
   return json;
 }

@@ -13,7 +13,9 @@ namespace {
 const std::filesystem::path kFixtures = INTAGLIO_SOURCE_DIR "/tests/fixtures";
 constexpr std::array<float, 6> kValues{1, 2, 3, 4, 5, 6};
 
-NamedTensor Matrix(std::string name) { return {std::move(name), {.dtype = DType::kF32, .shape = {3, 2}, .bytes = std::as_bytes(std::span(kValues))}}; }
+NamedTensor Matrix(std::string name) {
+  return {std::move(name), {.dtype = DType::kF32, .shape = {3, 2}, .bytes = std::as_bytes(std::span(kValues))}};
+}
 
 // A folder with config.json, one shard for each name and this index.
 struct Sharded {

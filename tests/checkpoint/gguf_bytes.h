@@ -47,7 +47,8 @@ inline std::string Describe(std::string_view name, const std::vector<uint64_t>& 
 }
 
 // A whole file: the counts come from the lists, the padding from the alignment of 32.
-inline std::string GgufBytes(const std::vector<std::string>& metadata, const std::vector<std::string>& tensors = {}, size_t data_bytes = 0, uint32_t version = 3) {
+inline std::string GgufBytes(const std::vector<std::string>& metadata, const std::vector<std::string>& tensors = {}, size_t data_bytes = 0,
+                             uint32_t version = 3) {
   std::string bytes = "GGUF" + Raw(version) + Raw<uint64_t>(tensors.size()) + Raw<uint64_t>(metadata.size());
   for (const std::string& entry : metadata) bytes += entry;
   for (const std::string& tensor : tensors) bytes += tensor;

@@ -111,10 +111,16 @@ TEST(GgufConfig, OfGemma3HasWindowsAndTwoBases) {
 
 // The least that a Gemma 3 needs, and whatever else a test adds.
 std::string Gemma3(uint32_t layers, std::vector<std::string> more) {
-  std::vector<std::string> metadata{String("general.architecture", "gemma3"), U32("gemma3.context_length", 64), U32("gemma3.embedding_length", 8),
-                                    U32("gemma3.block_count", layers), U32("gemma3.feed_forward_length", 8), U32("gemma3.attention.head_count", 2),
-                                    F32("gemma3.attention.layer_norm_rms_epsilon", 1e-6f), U32("gemma3.attention.key_length", 16),
-                                    U32("gemma3.attention.value_length", 16), U32("gemma3.attention.sliding_window", 4)};
+  std::vector<std::string> metadata{String("general.architecture", "gemma3"),
+                                    U32("gemma3.context_length", 64),
+                                    U32("gemma3.embedding_length", 8),
+                                    U32("gemma3.block_count", layers),
+                                    U32("gemma3.feed_forward_length", 8),
+                                    U32("gemma3.attention.head_count", 2),
+                                    F32("gemma3.attention.layer_norm_rms_epsilon", 1e-6f),
+                                    U32("gemma3.attention.key_length", 16),
+                                    U32("gemma3.attention.value_length", 16),
+                                    U32("gemma3.attention.sliding_window", 4)};
   metadata.insert(metadata.end(), more.begin(), more.end());
   return GgufBytes(metadata, {Describe("token_embd.weight", {8, 3}, 0, 0)}, 96);
 }
@@ -143,7 +149,8 @@ TEST(GgufConfig, OfGemma3WithTheLayersOf27BScalesQueriesByHiddenSize) {
 
 TEST(GgufConfig, NamesMissingAndImpossibleMetadata) {
   const std::string no_sizes = GgufBytes({String("general.architecture", "llama")}, {Describe("token_embd.weight", {8, 3}, 0, 0)}, 96);
-  EXPECT_NE(MessageOf(ErrorCode::kDataLoss, [&] { (void)OpenGguf(ParseGguf(no_sizes)); }).find("metadata llama.embedding_length is missing"), std::string::npos);
+  EXPECT_NE(MessageOf(ErrorCode::kDataLoss, [&] { (void)OpenGguf(ParseGguf(no_sizes)); }).find("metadata llama.embedding_length is missing"),
+            std::string::npos);
   const std::string no_embedding = GgufBytes({String("general.architecture", "llama")});
   EXPECT_NE(MessageOf(ErrorCode::kDataLoss, [&] { (void)OpenGguf(ParseGguf(no_embedding)); }).find("no matrix token_embd.weight"), std::string::npos);
   const std::string no_layers = Gemma3(0, {});
@@ -159,7 +166,8 @@ TEST(GgufConfig, ListsTheKnownArchitectures) {
 }
 
 TEST(GgufNames, RefuseTensorsThatHaveNoPlace) {
-  for (const char* name : {"blk.0.ffn_gate_exps.weight", "blk.00.attn_q.weight", "blk..attn_q.weight", "blk.0.attn_q", "blk.0.attn_q.scale", "weight", "", "."}) {
+  for (const char* name :
+       {"blk.0.ffn_gate_exps.weight", "blk.00.attn_q.weight", "blk..attn_q.weight", "blk.0.attn_q", "blk.0.attn_q.scale", "weight", "", "."}) {
     MessageOf(ErrorCode::kUnsupported, [&] { (void)RenameGgufTensor("llama", name, "file"); });
   }
   EXPECT_EQ(RenameGgufTensor("llama", "blk.10.attn_k.bias", "file").name, "model.layers.10.self_attn.k_proj.bias");
@@ -172,9 +180,10 @@ TEST(GgufCheckpoint, NamesTheNearestTensors) {
 }
 
 TEST(GgufCheckpoint, RefusesQueriesThatHeadsDoNotDivide) {
-  const std::string bytes = GgufBytes({String("general.architecture", "llama"), U32("llama.context_length", 64), U32("llama.embedding_length", 8), U32("llama.block_count", 1),
-                                       U32("llama.feed_forward_length", 8), U32("llama.attention.head_count", 2), F32("llama.attention.layer_norm_rms_epsilon", 1e-6f)},
-                                      {Describe("token_embd.weight", {8, 2}, 0, 0), Describe("blk.0.attn_q.weight", {8, 6}, 0, 64)}, 256);
+  const std::string bytes = GgufBytes(
+      {String("general.architecture", "llama"), U32("llama.context_length", 64), U32("llama.embedding_length", 8), U32("llama.block_count", 1),
+       U32("llama.feed_forward_length", 8), U32("llama.attention.head_count", 2), F32("llama.attention.layer_norm_rms_epsilon", 1e-6f)},
+      {Describe("token_embd.weight", {8, 2}, 0, 0), Describe("blk.0.attn_q.weight", {8, 6}, 0, 64)}, 256);
   const std::string message = MessageOf(ErrorCode::kDataLoss, [&] { (void)OpenGguf(ParseGguf(bytes)); });
   EXPECT_NE(message.find("2 heads of even size do not divide"), std::string::npos) << message;
 }

@@ -16,7 +16,8 @@ std::vector<float> Factors(const Llama3Scaling& scaling, double theta, size_t nu
   for (size_t i = 0; i < num_pairs; ++i) {
     const float frequency = 1.0f / std::pow(static_cast<float>(theta), static_cast<float>(i) / static_cast<float>(num_pairs));
     const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
-    const auto factor = static_cast<float>(scaling.factor), low = static_cast<float>(scaling.low_freq_factor), high = static_cast<float>(scaling.high_freq_factor);
+    const auto factor = static_cast<float>(scaling.factor), low = static_cast<float>(scaling.low_freq_factor),
+               high = static_cast<float>(scaling.high_freq_factor);
     const float smooth = (original / wavelength - low) / (high - low);
     factors.push_back(wavelength < original / high ? 1.0f : wavelength > original / low ? factor : 1.0f / ((1 - smooth) / factor + smooth));
   }

@@ -12,10 +12,11 @@ namespace {
 
 TEST(GgufFile, ReadsEveryTypeOfMetadata) {
   const auto integer = [](const char* key, uint32_t type, auto value) { return Text(key) + Raw(type) + Raw(value); };
-  const std::string bytes = GgufBytes({integer("u8", 0, uint8_t{200}), integer("i8", 1, int8_t{-3}), integer("u16", 2, uint16_t{60000}), integer("i16", 3, int16_t{-300}),
-                                       U32("u32", 4000000000u), integer("i32", 5, int32_t{-70000}), F32("f32", 1e-6f), Bool("bool", true), String("string", "text"),
-                                       integer("u64", 10, uint64_t{1} << 40), integer("i64", 11, int64_t{-1} << 40), integer("f64", 12, 0.1), Strings("strings", {"a", "", "bc"}),
-                                       Floats("floats", {1.5f, -2.0f}), Ints("ints", {-1, 2}), Array<uint8_t>("bools", 7, {1, 0})});
+  const std::string bytes =
+      GgufBytes({integer("u8", 0, uint8_t{200}), integer("i8", 1, int8_t{-3}), integer("u16", 2, uint16_t{60000}), integer("i16", 3, int16_t{-300}),
+                 U32("u32", 4000000000u), integer("i32", 5, int32_t{-70000}), F32("f32", 1e-6f), Bool("bool", true), String("string", "text"),
+                 integer("u64", 10, uint64_t{1} << 40), integer("i64", 11, int64_t{-1} << 40), integer("f64", 12, 0.1),
+                 Strings("strings", {"a", "", "bc"}), Floats("floats", {1.5f, -2.0f}), Ints("ints", {-1, 2}), Array<uint8_t>("bools", 7, {1, 0})});
   const GgufFile file = ParseGguf(bytes);
   EXPECT_EQ(file.Int("u8"), 200);
   EXPECT_EQ(file.Int("i8"), -3);
@@ -39,8 +40,8 @@ TEST(GgufFile, ReadsEveryTypeOfMetadata) {
 }
 
 TEST(GgufFile, NamesMetadataOfAnotherType) {
-  const std::string bytes = GgufBytes({String("s", "text"), U32("n", 1), F32("nan", std::numeric_limits<float>::quiet_NaN()), Ints("list", {1}), Strings("words", {"a"}),
-                                       Text("big") + Raw<uint32_t>(10) + Raw(~uint64_t{0})});
+  const std::string bytes = GgufBytes({String("s", "text"), U32("n", 1), F32("nan", std::numeric_limits<float>::quiet_NaN()), Ints("list", {1}),
+                                       Strings("words", {"a"}), Text("big") + Raw<uint32_t>(10) + Raw(~uint64_t{0})});
   const GgufFile file = ParseGguf(bytes);
   EXPECT_EQ(MessageOf(ErrorCode::kDataLoss, [&] { (void)file.Int("s"); }), "file: metadata 's' is not an integer");
   MessageOf(ErrorCode::kDataLoss, [&] { (void)file.Int("big"); });
@@ -103,7 +104,8 @@ const BadFile kLies[] = {
     {"HugeKey", Counts(0, 1, Raw(kHuge) + std::string(20, 'k')), "truncated"},
     {"EmptyKey", Counts(0, 1, Text("") + std::string(20, '\0')), "expected 1 to"},
     {"UnknownMetadataType", GgufBytes({Text("k") + Raw<uint32_t>(13) + std::string(8, '\0')}), "type 13, which the format does not define"},
-    {"ArrayOfArrays", GgufBytes({Text("k") + Raw<uint32_t>(9) + Raw<uint32_t>(9) + std::string(8, '\0')}), "array of arrays", ErrorCode::kUnsupported},
+    {"ArrayOfArrays", GgufBytes({Text("k") + Raw<uint32_t>(9) + Raw<uint32_t>(9) + std::string(8, '\0')}), "array of arrays",
+     ErrorCode::kUnsupported},
     {"HugeArray", GgufBytes({Text("k") + Raw<uint32_t>(9) + Raw<uint32_t>(4) + Raw(kHuge / 4 + 1)}), "elements in metadata 'k', more than"},
     {"HugeArrayOfStrings", GgufBytes({Text("k") + Raw<uint32_t>(9) + Raw<uint32_t>(8) + Raw(kHuge)}), "elements in metadata 'k', more than"},
     {"HugeString", GgufBytes({Text("k") + Raw<uint32_t>(8) + Raw(kHuge)}), "truncated"},

@@ -22,14 +22,23 @@ std::vector<std::string> With(std::vector<std::string> entries, const std::vecto
 
 // <unk> <s> </s> a b ab, scores falling with the id.
 std::vector<std::string> SentencePiece(const char* architecture = "llama") {
-  return {String("general.architecture", architecture), String("tokenizer.ggml.model", "llama"), Strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", "a", "b", "ab"}),
-          Floats("tokenizer.ggml.scores", {0, 0, 0, -1, -2, -3}), Ints("tokenizer.ggml.token_type", {2, 3, 3, 1, 1, 1}), U32("tokenizer.ggml.bos_token_id", 1),
-          U32("tokenizer.ggml.eos_token_id", 2), U32("tokenizer.ggml.unknown_token_id", 0)};
+  return {String("general.architecture", architecture),
+          String("tokenizer.ggml.model", "llama"),
+          Strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", "a", "b", "ab"}),
+          Floats("tokenizer.ggml.scores", {0, 0, 0, -1, -2, -3}),
+          Ints("tokenizer.ggml.token_type", {2, 3, 3, 1, 1, 1}),
+          U32("tokenizer.ggml.bos_token_id", 1),
+          U32("tokenizer.ggml.eos_token_id", 2),
+          U32("tokenizer.ggml.unknown_token_id", 0)};
 }
 
 std::vector<std::string> ByteLevel() {
-  return {String("general.architecture", "qwen2"), String("tokenizer.ggml.model", "gpt2"), Strings("tokenizer.ggml.tokens", {"a", "b", "ab", "<|end|>", "[PAD]"}),
-          Ints("tokenizer.ggml.token_type", {1, 1, 1, 3, 5}), Strings("tokenizer.ggml.merges", {"a b"}), U32("tokenizer.ggml.eos_token_id", 3)};
+  return {String("general.architecture", "qwen2"),
+          String("tokenizer.ggml.model", "gpt2"),
+          Strings("tokenizer.ggml.tokens", {"a", "b", "ab", "<|end|>", "[PAD]"}),
+          Ints("tokenizer.ggml.token_type", {1, 1, 1, 3, 5}),
+          Strings("tokenizer.ggml.merges", {"a b"}),
+          U32("tokenizer.ggml.eos_token_id", 3)};
 }
 
 json File(const std::vector<std::string>& metadata, const char* name) {
@@ -56,16 +65,19 @@ TEST(GgufTokenizer, OfGemmaMarksSpacesBeforeAnythingElse) {
 }
 
 TEST(GgufTokenizer, OfGemmaSpellsRunsOfSpacesAsMarks) {
-  const json tokenizer = Tokenizer({String("general.architecture", "gemma3"), String("tokenizer.ggml.model", "llama"), Strings("tokenizer.ggml.tokens", {"\u2581", "  ", "a b"}),
-                                    Floats("tokenizer.ggml.scores", {0, -1, -2}), Ints("tokenizer.ggml.token_type", {1, 4, 1})});
+  const json tokenizer = Tokenizer({String("general.architecture", "gemma3"), String("tokenizer.ggml.model", "llama"),
+                                    Strings("tokenizer.ggml.tokens", {"\u2581", "  ", "a b"}), Floats("tokenizer.ggml.scores", {0, -1, -2}),
+                                    Ints("tokenizer.ggml.token_type", {1, 4, 1})});
   EXPECT_EQ(tokenizer["model"]["vocab"]["\u2581\u2581"], 1);
   EXPECT_EQ(tokenizer["model"]["vocab"]["a b"], 2);
   EXPECT_EQ(tokenizer["model"]["merges"], json::parse(R"([["▁","▁"]])"));
 }
 
 TEST(GgufTokenizer, AddsControlTokensAsSpecialAndUserDefinedAsPlain) {
-  const json added = Tokenizer(With({String("general.architecture", "llama"), String("tokenizer.ggml.model", "llama"), Strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "<b>", "x"})},
-                                    {Floats("tokenizer.ggml.scores", {0, 0, 0, 0}), Ints("tokenizer.ggml.token_type", {2, 3, 4, 1})}))["added_tokens"];
+  const json added =
+      Tokenizer(With({String("general.architecture", "llama"), String("tokenizer.ggml.model", "llama"),
+                      Strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "<b>", "x"})},
+                     {Floats("tokenizer.ggml.scores", {0, 0, 0, 0}), Ints("tokenizer.ggml.token_type", {2, 3, 4, 1})}))["added_tokens"];
   ASSERT_EQ(added.size(), 3u);
   EXPECT_EQ(added[0]["special"], true);
   EXPECT_EQ(added[1]["special"], true);
@@ -90,7 +102,8 @@ TEST(GgufTokenizer, NamesAnUnknownPreTokenizer) {
 }
 
 TEST(GgufTokenizer, NamesAnUnknownModel) {
-  const std::string bytes = GgufBytes({String("general.architecture", "llama"), String("tokenizer.ggml.model", "bert"), Strings("tokenizer.ggml.tokens", {"a"})});
+  const std::string bytes =
+      GgufBytes({String("general.architecture", "llama"), String("tokenizer.ggml.model", "bert"), Strings("tokenizer.ggml.tokens", {"a"})});
   const std::string message = MessageOf(ErrorCode::kUnsupported, [&] { (void)GgufTokenizerFiles(ParseGguf(bytes)); });
   EXPECT_NE(message.find("'bert'; supported are llama"), std::string::npos) << message;
 }
@@ -110,15 +123,19 @@ TEST(GgufTokenizer, KeepsSpecialTokensAndTheChatTemplate) {
 }
 
 TEST(GgufTokenizer, EndsRepliesAtEveryTokenThatTheFileNamesOrItsTemplateWrites) {
-  const std::vector<std::string> metadata{String("general.architecture", "llama"), String("tokenizer.ggml.model", "llama"),
-                                          Strings("tokenizer.ggml.tokens", {"</s>", "<eot>", "<|im_end|>", "<end_of_turn>"}), Floats("tokenizer.ggml.scores", {0, 0, 0, 0}),
-                                          U32("tokenizer.ggml.eos_token_id", 0), U32("tokenizer.ggml.eot_token_id", 1), String("tokenizer.chat_template", "{{ m }}<|im_end|>")};
+  const std::vector<std::string> metadata{String("general.architecture", "llama"),
+                                          String("tokenizer.ggml.model", "llama"),
+                                          Strings("tokenizer.ggml.tokens", {"</s>", "<eot>", "<|im_end|>", "<end_of_turn>"}),
+                                          Floats("tokenizer.ggml.scores", {0, 0, 0, 0}),
+                                          U32("tokenizer.ggml.eos_token_id", 0),
+                                          U32("tokenizer.ggml.eot_token_id", 1),
+                                          String("tokenizer.chat_template", "{{ m }}<|im_end|>")};
   EXPECT_EQ(File(metadata, "generation_config.json")["eos_token_id"], json::parse("[0,1,2]"));
 }
 
 TEST(GgufTokenizer, EscapesTokens) {
-  const json tokenizer = Tokenizer({String("general.architecture", "llama"), String("tokenizer.ggml.model", "llama"), Strings("tokenizer.ggml.tokens", {"\"", "\\", "\n", "\"\\"}),
-                                    Floats("tokenizer.ggml.scores", {0, 0, 0, 0})});
+  const json tokenizer = Tokenizer({String("general.architecture", "llama"), String("tokenizer.ggml.model", "llama"),
+                                    Strings("tokenizer.ggml.tokens", {"\"", "\\", "\n", "\"\\"}), Floats("tokenizer.ggml.scores", {0, 0, 0, 0})});
   EXPECT_EQ(tokenizer["model"]["vocab"], json::parse(R"({"\"":0,"\\":1,"\n":2,"\"\\":3})"));
 }
 
@@ -136,7 +153,8 @@ TEST(DeriveMerges, NeverSplitsACharacter) {
 
 TEST(IsUtf8, KnowsTheForbiddenForms) {
   for (const char* good : {"", "a", "é", "▁", "😀", "\xf4\x8f\xbf\xbf"}) EXPECT_TRUE(IsUtf8(good)) << good;
-  for (const char* bad : {"\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xff", "\xe2\x96"}) EXPECT_FALSE(IsUtf8(bad));
+  for (const char* bad : {"\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xff", "\xe2\x96"})
+    EXPECT_FALSE(IsUtf8(bad));
 }
 
 TEST(Vocabulary, RefusesContradictions) {

@@ -96,8 +96,10 @@ TEST(Rope, DefaultsToThetaTenThousand) {
 }
 
 TEST(Rope, ReadsLlama3InBothStyles) {
-  const std::string settings = R"("rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":32)";
-  const std::string configs[] = {R"({"rope_theta":500000.0,"rope_scaling":{)" + settings + "}}", R"({"rope_parameters":{"rope_theta":500000.0,)" + settings + "}}"};
+  const std::string settings =
+      R"("rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":32)";
+  const std::string configs[] = {R"({"rope_theta":500000.0,"rope_scaling":{)" + settings + "}}",
+                                 R"({"rope_parameters":{"rope_theta":500000.0,)" + settings + "}}"};
   for (const std::string& json : configs) {
     const RopeConfig rope = Parse(json).Rope(kAllTypes);
     EXPECT_EQ(rope.type, "llama3");
@@ -141,17 +143,21 @@ TEST(Rope, ListsWhatIsSupportedForAnUnknownType) {
 }
 
 TEST(Rope, RefusesMissingAndImpossibleSettings) {
-  for (const char* json : {R"({"rope_theta":0})", R"({"rope_theta":"x"})", R"({"rope_scaling":[]})", R"({"rope_scaling":{"rope_type":"linear"}})",
-                           R"({"rope_scaling":{"rope_type":"linear","factor":-1}})", R"({"rope_scaling":{"rope_type":"llama3","factor":8.0}})",
-                           R"({"rope_parameters":1})", R"({"rope_scaling":{"rope_type":7}})",
-                           R"({"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":4.0,"high_freq_factor":4.0,"original_max_position_embeddings":32}})"}) {
+  for (
+      const char* json :
+      {R"({"rope_theta":0})", R"({"rope_theta":"x"})", R"({"rope_scaling":[]})", R"({"rope_scaling":{"rope_type":"linear"}})",
+       R"({"rope_scaling":{"rope_type":"linear","factor":-1}})", R"({"rope_scaling":{"rope_type":"llama3","factor":8.0}})",
+       R"({"rope_parameters":1})", R"({"rope_scaling":{"rope_type":7}})",
+       R"({"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":4.0,"high_freq_factor":4.0,"original_max_position_embeddings":32}})"}) {
     MessageOf(ErrorCode::kDataLoss, [&] { (void)Parse(json).Rope(kAllTypes); });
   }
 }
 
 TEST(Rope, FindsThePartialFactorInEitherPlace) {
   EXPECT_EQ(Parse(R"({"partial_rotary_factor":0.5})").Rope(kAllTypes).partial_rotary_factor, 0.5);
-  EXPECT_EQ(Parse(R"({"rope_parameters":{"rope_type":"default","rope_theta":1e4,"partial_rotary_factor":0.25}})").Rope(kAllTypes).partial_rotary_factor, 0.25);
+  EXPECT_EQ(
+      Parse(R"({"rope_parameters":{"rope_type":"default","rope_theta":1e4,"partial_rotary_factor":0.25}})").Rope(kAllTypes).partial_rotary_factor,
+      0.25);
 }
 
 }  // namespace

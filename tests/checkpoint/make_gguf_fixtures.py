@@ -81,17 +81,16 @@ def stored(name, values, config):
 
 def rope_factors(scaling, theta, head_dim):
     """rope_freqs.weight of llama3 scaling (LlamaModel.generate_extra_tensors)."""
-    low = scaling["original_max_position_embeddings"] / scaling["low_freq_factor"]
-    high = scaling["original_max_position_embeddings"] / scaling["high_freq_factor"]
+    original, low_factor, high_factor = (scaling[name] for name in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor"))
     factors = []
     for frequency in 1.0 / theta ** (np.arange(0, head_dim, 2, dtype=np.float32) / head_dim):
         wavelength = 2 * math.pi / frequency
-        if wavelength < high:
+        if wavelength < original / high_factor:
             factors.append(1.0)
-        elif wavelength > low:
+        elif wavelength > original / low_factor:
             factors.append(scaling["factor"])
         else:
-            smooth = (scaling["original_max_position_embeddings"] / wavelength - scaling["low_freq_factor"]) / (scaling["high_freq_factor"] - scaling["low_freq_factor"])
+            smooth = (original / wavelength - low_factor) / (high_factor - low_factor)
             factors.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
     return np.array(factors, dtype=np.float32)
 
@@ -145,7 +144,8 @@ def add_tokenizer(writer, folder):
         writer.add_add_space_prefix(tokenizer["normalizer"] is None)
     writer.add_token_list(tokens)
     writer.add_token_types([kind(token) for token in tokens])
-    for name, add in {"bos": writer.add_bos_token_id, "eos": writer.add_eos_token_id, "unk": writer.add_unk_token_id, "pad": writer.add_pad_token_id}.items():
+    adders = {"bos": writer.add_bos_token_id, "eos": writer.add_eos_token_id, "unk": writer.add_unk_token_id, "pad": writer.add_pad_token_id}
+    for name, add in adders.items():
         if settings.get(f"{name}_token"):
             add(ids[settings[f"{name}_token"]])
     writer.add_add_bos_token("TemplateProcessing" in json.dumps(tokenizer["post_processor"]))
@@ -167,8 +167,8 @@ def write_model(path, config, tensors, tokenizer_folder=None):
     finish(writer)
 
 
-SMALL = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
-         "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0}
+SMALL = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 MODELS = {
     "llama": ({"model_type": "llama", "head_dim": 64, "rope_theta": 500000.0, "rope_scaling": LLAMA3}, {"biases", "head"}),
@@ -184,17 +184,18 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
 def tensor_shapes(c, parts):
     """Hugging Face names and shapes of a model with the given parts."""
-    hidden, mlp, q, kv = c["hidden_size"], c["intermediate_size"], c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"] * c["head_dim"]
+    hidden, mlp = c["hidden_size"], c["intermediate_size"]
+    q, kv = c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"] * c["head_dim"]
     shapes = {"model.embed_tokens.weight": (c["vocab_size"], hidden), "model.norm.weight": (hidden,)}
     if "head" in parts:
         shapes["lm_head.weight"] = (c["vocab_size"], hidden)
     for i in range(c["num_hidden_layers"]):
-        linear = {"self_attn.q_proj": (q, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden), "self_attn.o_proj": (hidden, q),
-                  "mlp.gate_proj": (mlp, hidden), "mlp.up_proj": (mlp, hidden), "mlp.down_proj": (hidden, mlp)}
+        qkv = {"self_attn.q_proj": (q, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden)}
+        linear = qkv | {"self_attn.o_proj": (hidden, q), "mlp.gate_proj": (mlp, hidden), "mlp.up_proj": (mlp, hidden), "mlp.down_proj": (hidden, mlp)}
         norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
         norms |= {"self_attn.q_norm": c["head_dim"], "self_attn.k_norm": c["head_dim"]} if "q/k norms" in parts else {}
         norms |= {"pre_feedforward_layernorm": hidden, "post_feedforward_layernorm": hidden} if "four norms" in parts else {}
-        with_bias = linear if "biases" in parts else [name for name in linear if name[-6:] in ("q_proj", "k_proj", "v_proj")] if "qkv biases" in parts else []
+        with_bias = linear if "biases" in parts else qkv if "qkv biases" in parts else {}
         shapes |= {f"model.layers.{i}.{name}.weight": shape for name, shape in linear.items()}
         shapes |= {f"model.layers.{i}.{name}.bias": linear[name][:1] for name in with_bias}
         shapes |= {f"model.layers.{i}.{name}.weight": (size,) for name, size in norms.items()}

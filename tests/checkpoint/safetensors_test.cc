@@ -49,7 +49,8 @@ TEST(SafetensorsFile, StaysValidWhenMoved) {
 }
 
 TEST(SafetensorsFile, AllowsScalarsEmptyTensorsAndMetadata) {
-  const std::string bytes = File(R"({"__metadata__":{"format":"pt"},)" + Tensor("s", "F32", "[]", "[0,4]") + "," + Tensor("e", "F32", "[0,5]", "[4,4]") + "}   ", 4);
+  const std::string bytes =
+      File(R"({"__metadata__":{"format":"pt"},)" + Tensor("s", "F32", "[]", "[0,4]") + "," + Tensor("e", "F32", "[0,5]", "[4,4]") + "}   ", 4);
   const SafetensorsFile file = Parse(bytes);
   EXPECT_EQ(file.tensor("s").bytes.size(), 4u);
   EXPECT_EQ(file.tensor("e").bytes.size(), 0u);
@@ -57,7 +58,8 @@ TEST(SafetensorsFile, AllowsScalarsEmptyTensorsAndMetadata) {
 }
 
 TEST(SafetensorsFile, NamesTheNearestTensors) {
-  const std::string bytes = File("{" + Tensor("model.norm.weight", "U8", "[1]", "[0,1]") + "," + Tensor("lm_head.weight", "U8", "[1]", "[1,2]") + "}", 2);
+  const std::string bytes =
+      File("{" + Tensor("model.norm.weight", "U8", "[1]", "[0,1]") + "," + Tensor("lm_head.weight", "U8", "[1]", "[1,2]") + "}", 2);
   const SafetensorsFile file = Parse(bytes);
   const std::string message = MessageOf(ErrorCode::kNotFound, [&] { (void)file.tensor("model.norm.weights"); });
   EXPECT_NE(message.find("'model.norm.weight', 'lm_head.weight'"), std::string::npos) << message;

@@ -38,7 +38,8 @@ void ExpectGoldenIds(const std::filesystem::path& gguf, const std::filesystem::p
 
 TEST(GgufTokenizerIds, OfGemma3AreThoseOfTransformers) {
   const std::filesystem::path path = GemmaPath();
-  ASSERT_TRUE(std::filesystem::exists(path)) << path << " is not there; get it with: tools/fetch_gemma.sh " << path.string() << ", or set INTAGLIO_GEMMA_GGUF";
+  ASSERT_TRUE(std::filesystem::exists(path)) << path << " is not there; get it with: tools/fetch_gemma.sh " << path.string()
+                                             << ", or set INTAGLIO_GEMMA_GGUF";
   ExpectGoldenIds(path, kSource / "tests/fixtures/gemma3-270m.json");
 }
 

@@ -14,7 +14,9 @@ Json ToJsonObject(const KvLayer& layer) {
   return {{"group", layer.group}, {"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}, {"offset", layer.offset}, {"bytes", layer.bytes}};
 }
 Json ToJsonObject(const WeightEntry& weight) {
-  return {{"name", weight.name}, {"layout", weight.layout}, {"dtype", Name(weight.dtype)}, {"shape", static_cast<const std::vector<int64_t>&>(weight.shape)}, {"offset", weight.offset}, {"bytes", weight.bytes}};
+  return {{"name", weight.name},         {"layout", weight.layout},
+          {"dtype", Name(weight.dtype)}, {"shape", static_cast<const std::vector<int64_t>&>(weight.shape)},
+          {"offset", weight.offset},     {"bytes", weight.bytes}};
 }
 
 template <typename T>
@@ -69,7 +71,8 @@ class Fields {
   T ToNumber(const Json& value, const char* key, int64_t least) const {
     Require(value.is_number_integer(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not an integer");
     const bool is_in_range = value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>()) : std::in_range<T>(value.get<int64_t>());
-    Require(is_in_range && (value.is_number_unsigned() || value.get<int64_t>() >= least), ErrorCode::kDataLoss, path_, ": \"", key, "\" is out of range: ", value.dump());
+    Require(is_in_range && (value.is_number_unsigned() || value.get<int64_t>() >= least), ErrorCode::kDataLoss, path_, ": \"", key,
+            "\" is out of range: ", value.dump());
     return value.get<T>();
   }
   const Json& json_;
@@ -106,32 +109,33 @@ void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
 std::string ToJson(const Manifest& m) {
   Json files = Json::object();
   for (const auto& [name, file] : m.files) files[name] = {{"bytes", file.bytes}, {"xxh3", file.hash}};
-  const Json json{{"format_version", m.format_version},
-                  {"compiler_version", m.compiler_version},
-                  {"architecture", m.architecture},
-                  {"model_type", m.model_type},
-                  {"source", m.source},
-                  {"source_hash", m.source_hash},
-                  {"numerics", m.numerics},
-                  {"weight_dtype", Name(m.weight_dtype)},
-                  {"tp_degree", m.tp_degree},
-                  {"ep_degree", m.ep_degree},
-                  {"vocab_size", m.vocab_size},
-                  {"hidden_size", m.hidden_size},
-                  {"num_layers", m.num_layers},
-                  {"max_context", m.max_context},
-                  {"max_slots", m.max_slots},
-                  {"speculation", m.speculation},
-                  {"prefill_buckets", m.prefill_buckets},
-                  {"batch_buckets", m.batch_buckets},
-                  {"eos_ids", m.eos_ids},
-                  {"bos_id", m.bos_id},
-                  {"pad_id", m.pad_id},
-                  {"kv_groups", ToJsonList(m.kv_groups)},
-                  {"kv_layers", ToJsonList(m.kv_layers)},
-                  {"memory", {{"weights", m.memory.weights}, {"kv_cache", m.memory.kv_cache}, {"arena", m.memory.arena}, {"tokenizer", m.memory.tokenizer}}},
-                  {"weights", ToJsonList(m.weights)},
-                  {"files", files}};
+  const Json json{
+      {"format_version", m.format_version},
+      {"compiler_version", m.compiler_version},
+      {"architecture", m.architecture},
+      {"model_type", m.model_type},
+      {"source", m.source},
+      {"source_hash", m.source_hash},
+      {"numerics", m.numerics},
+      {"weight_dtype", Name(m.weight_dtype)},
+      {"tp_degree", m.tp_degree},
+      {"ep_degree", m.ep_degree},
+      {"vocab_size", m.vocab_size},
+      {"hidden_size", m.hidden_size},
+      {"num_layers", m.num_layers},
+      {"max_context", m.max_context},
+      {"max_slots", m.max_slots},
+      {"speculation", m.speculation},
+      {"prefill_buckets", m.prefill_buckets},
+      {"batch_buckets", m.batch_buckets},
+      {"eos_ids", m.eos_ids},
+      {"bos_id", m.bos_id},
+      {"pad_id", m.pad_id},
+      {"kv_groups", ToJsonList(m.kv_groups)},
+      {"kv_layers", ToJsonList(m.kv_layers)},
+      {"memory", {{"weights", m.memory.weights}, {"kv_cache", m.memory.kv_cache}, {"arena", m.memory.arena}, {"tokenizer", m.memory.tokenizer}}},
+      {"weights", ToJsonList(m.weights)},
+      {"files", files}};
   return json.dump(1) + "\n";
 }
 

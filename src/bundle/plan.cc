@@ -81,7 +81,8 @@ Plan ReadPlan(ByteReader& in) {
   plan.phase = static_cast<Phase>(phase);
   plan.rows = in.Get<int32_t>();
   plan.outputs = in.Get<int32_t>();
-  Require(plan.rows >= 1 && plan.outputs >= 1 && plan.outputs <= plan.rows, ErrorCode::kDataLoss, in.where(), ": a plan of ", plan.rows, " rows and ", plan.outputs, " outputs");
+  Require(plan.rows >= 1 && plan.outputs >= 1 && plan.outputs <= plan.rows, ErrorCode::kDataLoss, in.where(), ": a plan of ", plan.rows, " rows and ",
+          plan.outputs, " outputs");
   plan.arena_bytes = in.Get<uint64_t>();
   for (Operand* operand : {&plan.logits, &plan.ids, &plan.logprobs}) *operand = ReadOperand(in);
   plan.calls.resize(in.GetCount(kCallBytes));
@@ -122,7 +123,8 @@ std::vector<Plan> ParsePlans(std::span<const std::byte> bytes, const std::string
   ByteReader header(bytes, where);
   Require(bytes.size() >= kHeaderBytes && header.Get<uint64_t>() == kMagic, ErrorCode::kDataLoss, where, ": not a plan file");
   const auto version = header.Get<uint32_t>();
-  Require(version == kVersion, ErrorCode::kUnsupported, where, ": plan version ", version, "; this Intaglio reads version ", kVersion, ": run intaglio export again");
+  Require(version == kVersion, ErrorCode::kUnsupported, where, ": plan version ", version, "; this Intaglio reads version ", kVersion,
+          ": run intaglio export again");
   Require(bytes.size() >= kHeaderBytes + kHashBytes, ErrorCode::kDataLoss, where, ": truncated at ", bytes.size(), " bytes");
   const auto body = bytes.first(bytes.size() - kHashBytes);
   const std::string hash(reinterpret_cast<const char*>(body.data() + body.size()), kHashBytes);
@@ -136,7 +138,8 @@ std::vector<Plan> ParsePlans(std::span<const std::byte> bytes, const std::string
 
 std::string ToString(const Plan& plan) {
   std::ostringstream out;
-  out << Name(plan.phase) << ": " << plan.rows << " rows, " << plan.outputs << " outputs, arena " << plan.arena_bytes << " bytes, " << plan.calls.size() << " calls\n";
+  out << Name(plan.phase) << ": " << plan.rows << " rows, " << plan.outputs << " outputs, arena " << plan.arena_bytes << " bytes, "
+      << plan.calls.size() << " calls\n";
   size_t width = 0;
   for (const Call& call : plan.calls) width = std::max(width, call.label.size());
   for (const Call& call : plan.calls) {

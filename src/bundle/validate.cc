@@ -52,11 +52,13 @@ class Validator {
   void CheckManifest() const {
     const Manifest& m = bundle_.manifest;
     Expect(m.tp_degree == 1 && m.ep_degree == 1, "is made for ", m.tp_degree * m.ep_degree, " ranks; this Intaglio runs one");
-    Expect(m.memory.weights == bundle_.weights.bytes().size(), "the memory plan has ", m.memory.weights, " bytes of weights, the file ", bundle_.weights.bytes().size());
+    Expect(m.memory.weights == bundle_.weights.bytes().size(), "the memory plan has ", m.memory.weights, " bytes of weights, the file ",
+           bundle_.weights.bytes().size());
     Expect(m.max_context < kLargestSide && !m.kv_groups.empty(), "the manifest has no KV groups or an absurd context");
     uint64_t end = 0;
     for (const KvLayer& layer : m.kv_layers) {
-      Expect(layer.group >= 0 && static_cast<size_t>(layer.group) < m.kv_groups.size(), "a KV layer is in group ", layer.group, " of ", m.kv_groups.size());
+      Expect(layer.group >= 0 && static_cast<size_t>(layer.group) < m.kv_groups.size(), "a KV layer is in group ", layer.group, " of ",
+             m.kv_groups.size());
       Expect(layer.offset == end && layer.bytes <= m.memory.kv_cache - end, "the KV layers do not tile the KV pool of ", m.memory.kv_cache, " bytes");
       end += layer.bytes;
     }
@@ -69,19 +71,23 @@ class Validator {
     const uint64_t space_bytes = operand.space == Space::kArena     ? plan.arena_bytes
                                  : operand.space == Space::kWeights ? bundle_.weights.bytes().size()
                                                                     : bundle_.manifest.memory.kv_cache;
-    Expect(plan.arena_bytes <= bundle_.manifest.memory.arena, label, ": the plan's arena of ", plan.arena_bytes, " bytes is larger than the manifest's");
-    Expect(operand.offset <= space_bytes && operand.bytes <= space_bytes - operand.offset, label, ": operand at ", operand.offset, " of ", operand.bytes,
-           " bytes leaves its space of ", space_bytes);
-    Expect(operand.rows >= 1 && operand.cols >= 1 && operand.rows < kLargestSide && operand.cols < kLargestSide && operand.stride >= operand.cols && operand.stride < kLargestSide, label, ": operand of ", operand.rows, " x ",
-           operand.cols, " with stride ", operand.stride);
+    Expect(plan.arena_bytes <= bundle_.manifest.memory.arena, label, ": the plan's arena of ", plan.arena_bytes,
+           " bytes is larger than the manifest's");
+    Expect(operand.offset <= space_bytes && operand.bytes <= space_bytes - operand.offset, label, ": operand at ", operand.offset, " of ",
+           operand.bytes, " bytes leaves its space of ", space_bytes);
+    Expect(operand.rows >= 1 && operand.cols >= 1 && operand.rows < kLargestSide && operand.cols < kLargestSide && operand.stride >= operand.cols &&
+               operand.stride < kLargestSide,
+           label, ": operand of ", operand.rows, " x ", operand.cols, " with stride ", operand.stride);
     const uint64_t extent = Extent(operand);
     Expect(extent <= operand.bytes, label, ": operand of ", operand.rows, " x ", operand.cols, " does not fit in its ", operand.bytes, " bytes");
-    Expect(operand.offset % SizeOf(operand.dtype) == 0 && (operand.space == Space::kArena || operand.offset % kAlignment == 0), label, ": operand at offset ", operand.offset, " is not aligned");
+    Expect(operand.offset % SizeOf(operand.dtype) == 0 && (operand.space == Space::kArena || operand.offset % kAlignment == 0), label,
+           ": operand at offset ", operand.offset, " is not aligned");
   }
 
   void CheckResult(const Plan& plan, const Operand& operand, int64_t rows, int64_t cols, const char* name) const {
     CheckOperand(plan, operand, name);
-    Expect(operand.space == Space::kArena && operand.rows == rows && operand.cols >= cols, name, " of ", operand.rows, " x ", operand.cols, ", expected ", rows, " x ", cols);
+    Expect(operand.space == Space::kArena && operand.rows == rows && operand.cols >= cols, name, " of ", operand.rows, " x ", operand.cols,
+           ", expected ", rows, " x ", cols);
   }
 
   const Bundle& bundle_;

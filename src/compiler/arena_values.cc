@@ -11,7 +11,8 @@ namespace intaglio::compiler {
 using graph::Op;
 using graph::ValueId;
 
-ArenaValues::ArenaValues(const graph::Graph& graph, const std::set<ValueId>& kept) : graph_(graph), kept_(kept), readers_(graph.values.size()), views_(graph.values.size()) {
+ArenaValues::ArenaValues(const graph::Graph& graph, const std::set<ValueId>& kept)
+    : graph_(graph), kept_(kept), readers_(graph.values.size()), views_(graph.values.size()) {
   for (size_t node = 0; node < graph.nodes.size(); ++node) {
     for (ValueId input : graph.nodes[node].inputs) readers_[static_cast<size_t>(input)].push_back(node);
   }
@@ -47,10 +48,12 @@ ValueId ArenaValues::InPlaceInput(size_t node) const {
   const graph::Node& n = graph_.nodes[node];
   switch (n.op) {
     case Op::kRope:
-    case Op::kNormRope: return MayOverwrite(node, n.inputs[0]) ? n.inputs[0] : graph::kNoValue;
+    case Op::kNormRope:
+      return MayOverwrite(node, n.inputs[0]) ? n.inputs[0] : graph::kNoValue;
     case Op::kMatMul:
       return std::get<graph::MatMulAttrs>(n.attrs).has_residual && MayOverwrite(node, n.inputs.back()) ? n.inputs.back() : graph::kNoValue;
-    default: return graph::kNoValue;
+    default:
+      return graph::kNoValue;
   }
 }
 
@@ -69,7 +72,9 @@ void ArenaValues::PlaceOutputs(size_t node) {
       const int64_t stride = (shape[1] + kernels::kLanes - 1) / kernels::kLanes * kernels::kLanes;
       view = {.storage = lifetimes_.size(), .column = 0};
       strides_.push_back(stride);
-      lifetimes_.push_back({.first_node = static_cast<int32_t>(node), .last_node = static_cast<int32_t>(node), .bytes = static_cast<uint64_t>(shape[0] * stride) * sizeof(float)});
+      lifetimes_.push_back({.first_node = static_cast<int32_t>(node),
+                            .last_node = static_cast<int32_t>(node),
+                            .bytes = static_cast<uint64_t>(shape[0] * stride) * sizeof(float)});
     }
   }
 }
@@ -87,13 +92,24 @@ bundle::Operand ArenaValues::Operand(ValueId value) const {
   const View& view = views_[static_cast<size_t>(value)];
   const graph::Value& v = graph_.value(value);
   const uint64_t skipped = static_cast<uint64_t>(view.column) * sizeof(float);
-  return {.space = bundle::Space::kArena, .dtype = v.dtype, .offset = plan_.offsets[view.storage] + skipped, .bytes = lifetimes_[view.storage].bytes - skipped,
-          .rows = v.shape[0], .cols = v.shape[1], .stride = strides_[view.storage]};
+  return {.space = bundle::Space::kArena,
+          .dtype = v.dtype,
+          .offset = plan_.offsets[view.storage] + skipped,
+          .bytes = lifetimes_[view.storage].bytes - skipped,
+          .rows = v.shape[0],
+          .cols = v.shape[1],
+          .stride = strides_[view.storage]};
 }
 
 bundle::Operand ArenaValues::Workspace(size_t handle) const {
   const int64_t floats = strides_[handle];
-  return {.space = bundle::Space::kArena, .dtype = DType::kF32, .offset = plan_.offsets[handle], .bytes = lifetimes_[handle].bytes, .rows = 1, .cols = floats, .stride = floats};
+  return {.space = bundle::Space::kArena,
+          .dtype = DType::kF32,
+          .offset = plan_.offsets[handle],
+          .bytes = lifetimes_[handle].bytes,
+          .rows = 1,
+          .cols = floats,
+          .stride = floats};
 }
 
 }  // namespace intaglio::compiler

@@ -47,14 +47,19 @@ void ReadSpecialIds(const HfConfig& config, const Checkpoint& checkpoint, bundle
   if (const auto ids = generation.Ids("eos_token_id"); !ids.empty()) manifest.eos_ids = ids;
 }
 
-// What a loaded tokenizer holds in memory for each byte of its file: strings, hash tables and merges of the vocabulary.
+// What a loaded tokenizer holds in memory (strings, hash tables, merges), from the size of its file without white space: the ratio of
+// Gemma 3, 262,144 tokens, by resident memory (glibc 2.36, tokenizers 0.23, 2026-11).
 uint64_t TokenizerBytes(const Checkpoint& checkpoint) {
-  constexpr uint64_t kBytesPerFileByte = 6;
+  constexpr double kBytesPerFileByte = 6.8;
   const auto file = checkpoint.companion_files().find("tokenizer.json");
-  return file == checkpoint.companion_files().end() ? 0 : file->second.size() * kBytesPerFileByte;
+  if (file == checkpoint.companion_files().end()) return 0;
+  const auto is_space = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
+  const auto num_spaces = std::count_if(file->second.begin(), file->second.end(), is_space);
+  return static_cast<uint64_t>(kBytesPerFileByte * static_cast<double>(std::ssize(file->second) - num_spaces));
 }
 
-bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model, const Checkpoint& checkpoint) {
+bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model,
+                               const Checkpoint& checkpoint) {
   bundle::Manifest m;
   std::filesystem::path source = options.source.lexically_normal();
   if (!source.has_filename()) source = source.parent_path();
@@ -78,8 +83,12 @@ bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptio
 void DescribeMemory(const compiler::WeightLayout& weights, const compiler::KvLayout& kv, bundle::Manifest& m) {
   constexpr std::string_view kLayoutNames[] = {"matmul", "vector", "table"};
   for (const compiler::PlacedWeight& placed : weights.weights) {
-    m.weights.push_back({.name = placed.weight.name, .layout = std::string(kLayoutNames[static_cast<size_t>(placed.weight.layout)]), .dtype = placed.dtype,
-                         .shape = placed.weight.shape, .offset = placed.offset, .bytes = placed.bytes});
+    m.weights.push_back({.name = placed.weight.name,
+                         .layout = std::string(kLayoutNames[static_cast<size_t>(placed.weight.layout)]),
+                         .dtype = placed.dtype,
+                         .shape = placed.weight.shape,
+                         .offset = placed.offset,
+                         .bytes = placed.bytes});
   }
   m.kv_groups = kv.groups;
   m.kv_layers = kv.layers;
@@ -100,7 +109,8 @@ std::vector<std::string> UnusedTensors(const compiler::WeightLayout& weights, co
   return notes;
 }
 
-void WriteWeights(const ExportOptions& options, const compiler::WeightLayout& layout, const Checkpoint& checkpoint, const bundle::BundleWriter& writer) {
+void WriteWeights(const ExportOptions& options, const compiler::WeightLayout& layout, const Checkpoint& checkpoint,
+                  const bundle::BundleWriter& writer) {
   ThreadPool pool(0);
   OutputFile file(writer.directory() / bundle::WeightsFile(0));
   const auto on_progress = [&](uint64_t done) { Report(options, "packing weights", done, layout.file_bytes); };
@@ -122,7 +132,8 @@ ExportReport Export(const ExportOptions& options) {
   const compiler::WeightLayout weights = compiler::PlaceWeights(graphs, resolved.dtype);
   compiler::CheckSources(weights, *checkpoint);
   const int64_t largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1);
-  const compiler::KvLayout kv = compiler::PlaceKvCache(graphs.front(), {.max_context = resolved.max_context, .max_slots = resolved.max_slots, .largest_step = largest_step});
+  const compiler::KvLayout kv =
+      compiler::PlaceKvCache(graphs.front(), {.max_context = resolved.max_context, .max_slots = resolved.max_slots, .largest_step = largest_step});
 
   bundle::Manifest manifest = DescribeModel(options, resolved, *model, *checkpoint);
   ReadSpecialIds(config, *checkpoint, manifest);
@@ -142,8 +153,12 @@ ExportReport Export(const ExportOptions& options) {
   for (const auto& [name, contents] : checkpoint->companion_files()) writer.AddFile(name, std::as_bytes(std::span(contents)));
   WriteWeights(options, weights, *checkpoint, writer);
   writer.Commit(manifest);
-  return {.bundle = options.output, .weights_bytes = manifest.memory.weights, .kv_cache_bytes = manifest.memory.kv_cache, .arena_bytes = manifest.memory.arena,
-          .tokenizer_bytes = manifest.memory.tokenizer, .notes = UnusedTensors(weights, *checkpoint)};
+  return {.bundle = options.output,
+          .weights_bytes = manifest.memory.weights,
+          .kv_cache_bytes = manifest.memory.kv_cache,
+          .arena_bytes = manifest.memory.arena,
+          .tokenizer_bytes = manifest.memory.tokenizer,
+          .notes = UnusedTensors(weights, *checkpoint)};
 }
 
 }  // namespace intaglio

@@ -9,10 +9,11 @@ namespace {
 
 constexpr int64_t kDefaultMaxContext = 4096;
 constexpr int32_t kLargestBucket = 65536, kLargestBatch = 1024, kLargestSpeculation = 64;
-constexpr int32_t kPrefillOutputs = 16;   // output rows of a chunk: bounds the logits in the arena; runs that want every logit use chunks of this size
+constexpr int32_t kPrefillOutputs = 16;  // output rows of a chunk: bounds the logits in the arena; runs that want every logit use chunks of this size
 
 std::vector<int32_t> SortedUnique(std::vector<int32_t> values, const char* option, int32_t largest) {
-  for (int32_t value : values) Require(value >= 1 && value <= largest, ErrorCode::kInvalidArgument, "export: ", option, ": ", value, " is not within 1 to ", largest);
+  for (int32_t value : values)
+    Require(value >= 1 && value <= largest, ErrorCode::kInvalidArgument, "export: ", option, ": ", value, " is not within 1 to ", largest);
   std::ranges::sort(values);
   const auto tail = std::ranges::unique(values);
   values.erase(tail.begin(), tail.end());
@@ -39,19 +40,22 @@ DType ParseDType(const std::string& name, const checkpoint::Checkpoint& checkpoi
 ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint) {
   ResolvedOptions r;
   r.dtype = ParseDType(options.dtype, checkpoint);
-  Require(options.max_context >= 0 && options.max_context <= model.max_position(), ErrorCode::kInvalidArgument, "export: --max-context ", options.max_context,
-          " is beyond the model's own limit of ", model.max_position(), " (max_position_embeddings)");
+  Require(options.max_context >= 0 && options.max_context <= model.max_position(), ErrorCode::kInvalidArgument, "export: --max-context ",
+          options.max_context, " is beyond the model's own limit of ", model.max_position(), " (max_position_embeddings)");
   r.max_context = options.max_context > 0 ? options.max_context : std::min(model.max_position(), kDefaultMaxContext);
 
   const bool has_batch_buckets = !options.batch_buckets.empty();
   r.batch_buckets = SortedUnique(has_batch_buckets ? options.batch_buckets : std::vector<int32_t>{1, 2, 4}, "--batch-buckets", kLargestBatch);
-  Require(options.max_batch >= 0 && options.max_batch <= kLargestBatch, ErrorCode::kInvalidArgument, "export: --max-batch ", options.max_batch, " is not within 1 to ", kLargestBatch);
+  Require(options.max_batch >= 0 && options.max_batch <= kLargestBatch, ErrorCode::kInvalidArgument, "export: --max-batch ", options.max_batch,
+          " is not within 1 to ", kLargestBatch);
   r.max_slots = options.max_batch > 0 ? options.max_batch : r.batch_buckets.back();
   std::erase_if(r.batch_buckets, [&](int32_t bucket) { return bucket > r.max_slots; });
   if (r.batch_buckets.empty() || r.batch_buckets.back() < r.max_slots) r.batch_buckets.push_back(r.max_slots);
 
-  r.prefill_buckets = SortedUnique(options.prefill_buckets.empty() ? std::vector<int32_t>{16, 64, 256} : options.prefill_buckets, "--prefill-buckets", kLargestBucket);
-  Require(options.speculation >= 0 && options.speculation <= kLargestSpeculation, ErrorCode::kInvalidArgument, "export: --speculation ", options.speculation, " is not within 0 to ", kLargestSpeculation);
+  r.prefill_buckets = SortedUnique(options.prefill_buckets.empty() ? std::vector<int32_t>{16, 64, 256} : options.prefill_buckets, "--prefill-buckets",
+                                   kLargestBucket);
+  Require(options.speculation >= 0 && options.speculation <= kLargestSpeculation, ErrorCode::kInvalidArgument, "export: --speculation ",
+          options.speculation, " is not within 0 to ", kLargestSpeculation);
   r.speculation = options.speculation;
   return r;
 }
@@ -59,9 +63,13 @@ ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model
 std::vector<models::GraphSizes> GraphsOf(const ResolvedOptions& options) {
   std::vector<models::GraphSizes> graphs;
   for (int32_t rows : options.prefill_buckets) {
-    graphs.push_back({.phase = Phase::kContextEncoding, .rows = rows, .outputs = std::min(rows, std::max(kPrefillOutputs, options.max_slots)), .max_context = options.max_context});
+    graphs.push_back({.phase = Phase::kContextEncoding,
+                      .rows = rows,
+                      .outputs = std::min(rows, std::max(kPrefillOutputs, options.max_slots)),
+                      .max_context = options.max_context});
   }
-  for (int32_t batch : options.batch_buckets) graphs.push_back({.phase = Phase::kTokenGeneration, .rows = batch, .outputs = batch, .max_context = options.max_context});
+  for (int32_t batch : options.batch_buckets)
+    graphs.push_back({.phase = Phase::kTokenGeneration, .rows = batch, .outputs = batch, .max_context = options.max_context});
   if (options.speculation == 0) return graphs;
   for (int32_t batch : options.batch_buckets) {
     const int64_t rows = int64_t{batch} * (options.speculation + 1);

@@ -23,7 +23,8 @@ PlacedWeight Place(const graph::Weight& weight, DType matmul_dtype, uint64_t& en
                       .offset = 0,
                       .bytes = 0};
   placed.bytes = bundle::WeightBytes(placed.rows, placed.cols, placed.dtype);
-  Assert(weight.layout != graph::Layout::kMatmul || placed.bytes >= static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, placed.dtype)));
+  Assert(weight.layout != graph::Layout::kMatmul ||
+         placed.bytes >= static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, placed.dtype)));
   placed.offset = AlignUp(end, placed.bytes >= kPageBytes ? kPageBytes : kLineBytes);
   end = placed.offset + placed.bytes;
   return placed;
@@ -55,7 +56,11 @@ KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes) {
       group = layout.groups.insert(layout.groups.end(), {.window = cache.window, .blocks_per_slot = blocks});
     }
     const auto bytes = static_cast<uint64_t>(sizes.max_slots * group->blocks_per_slot * kernels::KvBlockBytes(cache.kv_heads, cache.head_dim));
-    layout.layers.push_back({.group = static_cast<int32_t>(group - layout.groups.begin()), .kv_heads = cache.kv_heads, .head_dim = cache.head_dim, .offset = layout.pool_bytes, .bytes = bytes});
+    layout.layers.push_back({.group = static_cast<int32_t>(group - layout.groups.begin()),
+                             .kv_heads = cache.kv_heads,
+                             .head_dim = cache.head_dim,
+                             .offset = layout.pool_bytes,
+                             .bytes = bytes});
     layout.pool_bytes += bytes;
   }
   return layout;

@@ -30,15 +30,28 @@ std::set<ValueId> ValuesToKeep(const graph::Graph& graph, bool keep_probes) {
 class Lowering {
  public:
   Lowering(const graph::Graph& graph, const LoweringContext& context)
-      : graph_(graph), context_(context), kept_(ValuesToKeep(graph, context.keep_probes)), arena_(graph, kept_), workspaces_(graph.nodes.size()), follows_outputs_(graph.values.size()) {}
+      : graph_(graph),
+        context_(context),
+        kept_(ValuesToKeep(graph, context.keep_probes)),
+        arena_(graph, kept_),
+        workspaces_(graph.nodes.size()),
+        follows_outputs_(graph.values.size()) {}
 
   bundle::Plan Run() {
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
-      if (const int64_t bytes = WorkspaceBytes(graph_.nodes[i]); bytes > 0) workspaces_[i] = arena_.AddWorkspace(i, static_cast<uint64_t>(bytes + 3) / 4 * 4);
+      if (const int64_t bytes = WorkspaceBytes(graph_.nodes[i]); bytes > 0)
+        workspaces_[i] = arena_.AddWorkspace(i, static_cast<uint64_t>(bytes + 3) / 4 * 4);
     }
     arena_.Plan();
-    bundle::Plan plan{.phase = graph_.phase, .rows = static_cast<int32_t>(graph_.rows), .outputs = static_cast<int32_t>(graph_.outputs), .arena_bytes = arena_.arena_bytes(),
-                      .logits = arena_.Operand(graph_.logits), .ids = arena_.Operand(graph_.ids), .logprobs = arena_.Operand(graph_.logprobs), .calls = {}, .probes = {}};
+    bundle::Plan plan{.phase = graph_.phase,
+                      .rows = static_cast<int32_t>(graph_.rows),
+                      .outputs = static_cast<int32_t>(graph_.outputs),
+                      .arena_bytes = arena_.arena_bytes(),
+                      .logits = arena_.Operand(graph_.logits),
+                      .ids = arena_.Operand(graph_.ids),
+                      .logprobs = arena_.Operand(graph_.logprobs),
+                      .calls = {},
+                      .probes = {}};
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       TrackDomain(graph_.nodes[i]);
       if (graph_.nodes[i].op != Op::kSlice) plan.calls.push_back(LowerNode(i));
@@ -55,19 +68,23 @@ class Lowering {
 
   [[nodiscard]] int64_t WorkspaceBytes(const Node& node) const {
     switch (node.op) {
-      case Op::kMatMul: return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
+      case Op::kMatMul:
+        return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
       case Op::kAttention: {
         const auto& a = std::get<graph::AttentionAttrs>(node.attrs);
         return kernels::AttentionWorkspaceBytes(graph_.rows, a.heads, a.kv_heads, a.head_dim, graph_.max_context);
       }
-      case Op::kSample: return kernels::SampleWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
-      default: return 0;
+      case Op::kSample:
+        return kernels::SampleWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
+      default:
+        return 0;
     }
   }
 
   // Rows of a step, or its output rows: decided where rows are gathered, inherited by all that follows.
   void TrackDomain(const Node& node) {
-    const bool follows = node.op == Op::kGatherRows || std::ranges::any_of(node.inputs, [&](ValueId in) { return follows_outputs_[static_cast<size_t>(in)]; });
+    const bool follows =
+        node.op == Op::kGatherRows || std::ranges::any_of(node.inputs, [&](ValueId in) { return follows_outputs_[static_cast<size_t>(in)]; });
     for (ValueId output : node.outputs) follows_outputs_[static_cast<size_t>(output)] = follows;
   }
 
@@ -75,12 +92,25 @@ class Lowering {
     const graph::Value& v = graph_.value(value);
     if (v.source == graph::Source::kWeight) {
       const PlacedWeight& weight = context_.weights.weights[context_.weights.index.at(graph_.weights[static_cast<size_t>(v.index)].name)];
-      return {.space = bundle::Space::kWeights, .dtype = weight.dtype, .offset = weight.offset, .bytes = weight.bytes, .rows = weight.rows, .cols = weight.cols, .stride = weight.cols};
+      return {.space = bundle::Space::kWeights,
+              .dtype = weight.dtype,
+              .offset = weight.offset,
+              .bytes = weight.bytes,
+              .rows = weight.rows,
+              .cols = weight.cols,
+              .stride = weight.cols};
     }
     if (!graph::IsKvCache(v)) return arena_.Operand(value);
     const bundle::KvLayer& layer = context_.kv.layers[static_cast<size_t>(v.index)];
-    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, layer.head_dim), block_floats = block_bytes / static_cast<int64_t>(sizeof(float));
-    return {.space = bundle::Space::kKvCache, .dtype = DType::kF32, .offset = layer.offset, .bytes = layer.bytes, .rows = static_cast<int64_t>(layer.bytes) / block_bytes, .cols = block_floats, .stride = block_floats};
+    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, layer.head_dim),
+                  block_floats = block_bytes / static_cast<int64_t>(sizeof(float));
+    return {.space = bundle::Space::kKvCache,
+            .dtype = DType::kF32,
+            .offset = layer.offset,
+            .bytes = layer.bytes,
+            .rows = static_cast<int64_t>(layer.bytes) / block_bytes,
+            .cols = block_floats,
+            .stride = block_floats};
   }
 
   [[nodiscard]] Call LowerNode(size_t index) const {
@@ -90,10 +120,12 @@ class Lowering {
     if (!graph::IsKvCache(graph_.value(node.outputs[0]))) call.operands.push_back(OperandOf(node.outputs[0]));
     for (ValueId input : node.inputs) {
       const graph::Source source = graph_.value(input).source;
-      if (source == graph::Source::kNode || source == graph::Source::kWeight || source == graph::Source::kKvCache) call.operands.push_back(OperandOf(input));
+      if (source == graph::Source::kNode || source == graph::Source::kWeight || source == graph::Source::kKvCache)
+        call.operands.push_back(OperandOf(input));
     }
     const Operand workspace = workspaces_[index] ? arena_.Workspace(*workspaces_[index]) : Operand{};
-    call.ints[kernels::kDomain] = static_cast<int64_t>(follows_outputs_[static_cast<size_t>(node.outputs[0])] ? kernels::Domain::kOutputs : kernels::Domain::kRows);
+    call.ints[kernels::kDomain] =
+        static_cast<int64_t>(follows_outputs_[static_cast<size_t>(node.outputs[0])] ? kernels::Domain::kOutputs : kernels::Domain::kRows);
     Specialise(node, workspace, call);
     return call;
   }
@@ -105,7 +137,9 @@ class Lowering {
         call.kernel = StrCat("embed_", call.operands[1].dtype);
         call.floats[kernels::embed_params::kScale] = std::get<graph::EmbeddingAttrs>(node.attrs).scale;
         break;
-      case Op::kMatMul: LowerMatMul(node, workspace, call); break;
+      case Op::kMatMul:
+        LowerMatMul(node, workspace, call);
+        break;
       case Op::kRmsNorm:
         call.ints[kernels::norm_params::kWidth] = std::get<graph::NormAttrs>(node.attrs).width;
         call.floats[kernels::norm_params::kEps] = std::get<graph::NormAttrs>(node.attrs).eps;
@@ -136,7 +170,8 @@ class Lowering {
         call.operands.push_back(workspace);
         call.operands.push_back(OperandOf(node.outputs[1]));
         break;
-      default: break;
+      default:
+        break;
     }
   }
 

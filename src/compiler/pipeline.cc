@@ -10,8 +10,8 @@ void RunPipeline(graph::Graph& graph, const PassOptions& options) {
     const char* name;
     void (*run)(graph::Graph&, const PassOptions&);
   };
-  static constexpr Pass kPasses[] = {{"fuse_gate_up", FuseGateUp},   {"fuse_qkv", FuseQkv}, {"fuse_norm_rope", FuseNormRope},
-                                     {"fuse_residual", FuseResidual}, {"alias_kv", AliasKv}};
+  static constexpr Pass kPasses[] = {
+      {"fuse_gate_up", FuseGateUp}, {"fuse_qkv", FuseQkv}, {"fuse_norm_rope", FuseNormRope}, {"fuse_residual", FuseResidual}, {"alias_kv", AliasKv}};
   for (const Pass& pass : kPasses) {
     pass.run(graph, options);
     RemoveDeadCode(graph, options);

@@ -55,10 +55,15 @@ void ReadStackedRows(const graph::Weight& weight, int64_t begin, int64_t count, 
 class MatMulPacker {
  public:
   MatMulPacker(const PlacedWeight& placed, const PackContext& context, OutputFile& file)
-      : placed_(placed), context_(context), file_(file), block_bytes_(kernels::PackedBlockBytes(placed.cols, placed.dtype)),
-        blocks_per_task_(std::max<int64_t>(1, kTaskBytes / block_bytes_)), num_blocks_((placed.rows + kernels::kLanes - 1) / kernels::kLanes) {
-    is_bf16_throughout_ = placed.dtype == DType::kBF16 && placed.weight.add == 0 &&
-                          std::ranges::all_of(placed.weight.sources, [&](const graph::WeightSource& s) { return context.checkpoint.is_bf16(s.name); });
+      : placed_(placed),
+        context_(context),
+        file_(file),
+        block_bytes_(kernels::PackedBlockBytes(placed.cols, placed.dtype)),
+        blocks_per_task_(std::max<int64_t>(1, kTaskBytes / block_bytes_)),
+        num_blocks_((placed.rows + kernels::kLanes - 1) / kernels::kLanes) {
+    is_bf16_throughout_ =
+        placed.dtype == DType::kBF16 && placed.weight.add == 0 &&
+        std::ranges::all_of(placed.weight.sources, [&](const graph::WeightSource& s) { return context.checkpoint.is_bf16(s.name); });
   }
 
   // Reports `done_before` plus what is written of this weight.
@@ -82,10 +87,12 @@ class MatMulPacker {
       const auto out = std::span(packed).subspan(static_cast<size_t>((block - first_block) * block_bytes_), static_cast<size_t>(block_bytes_));
       const int64_t begin = block * kernels::kLanes, count = std::min<int64_t>(kernels::kLanes, placed_.rows - begin);
       if (is_bf16_throughout_) {
-        ReadStackedRows(placed_.weight, begin, count, placed_.cols, bf16_rows.data(), [&](auto&&... arguments) { context_.checkpoint.ReadRowsBf16(arguments...); });
+        ReadStackedRows(placed_.weight, begin, count, placed_.cols, bf16_rows.data(),
+                        [&](auto&&... arguments) { context_.checkpoint.ReadRowsBf16(arguments...); });
         kernels::PackBlockBf16(bf16_rows.data(), count, placed_.cols, out);
       } else {
-        ReadStackedRows(placed_.weight, begin, count, placed_.cols, rows.data(), [&](auto&&... arguments) { context_.checkpoint.ReadRows(arguments...); });
+        ReadStackedRows(placed_.weight, begin, count, placed_.cols, rows.data(),
+                        [&](auto&&... arguments) { context_.checkpoint.ReadRows(arguments...); });
         if (placed_.weight.add != 0) std::ranges::for_each(rows, [&](float& x) { x += placed_.weight.add; });
         kernels::PackBlock(rows.data(), count, placed_.cols, placed_.dtype, out);
       }
@@ -124,8 +131,8 @@ void CheckSources(const WeightLayout& layout, const checkpoint::Checkpoint& chec
   for (const PlacedWeight& placed : layout.weights) {
     for (const graph::WeightSource& source : placed.weight.sources) {
       const Shape found = checkpoint.shape(source.name);
-      Require(found == source.shape, ErrorCode::kDataLoss, "export: ", source.name, " is ", found, " in the checkpoint, but config.json implies ", source.shape,
-              "; is config.json from another revision?");
+      Require(found == source.shape, ErrorCode::kDataLoss, "export: ", source.name, " is ", found, " in the checkpoint, but config.json implies ",
+              source.shape, "; is config.json from another revision?");
     }
   }
 }

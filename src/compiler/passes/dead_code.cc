@@ -16,7 +16,8 @@ void RemoveNodes(Graph& graph, const std::set<ValueId>& kept) {
   std::vector<int> uses = CountUses(graph);
   for (size_t i = graph.nodes.size(); i-- > 0;) {
     const Node& node = graph.nodes[i];
-    const bool is_live = node.op == graph::Op::kKvUpdate || std::ranges::any_of(node.outputs, [&](ValueId out) { return uses[static_cast<size_t>(out)] > 0 || kept.contains(out); });
+    const bool is_live = node.op == graph::Op::kKvUpdate ||
+                         std::ranges::any_of(node.outputs, [&](ValueId out) { return uses[static_cast<size_t>(out)] > 0 || kept.contains(out); });
     if (is_live) continue;
     for (ValueId input : node.inputs) --uses[static_cast<size_t>(input)];
     graph.nodes.erase(graph.nodes.begin() + static_cast<ptrdiff_t>(i));

@@ -40,7 +40,8 @@ class Matcher {
     return ProducerOf(graph_, value);
   }
   static bool AreAlike(const Node& gate, const Node& up) {
-    return gate.op == Op::kMatMul && up.op == Op::kMatMul && gate.inputs[0] == up.inputs[0] && gate.attrs == up.attrs && !std::get<MatMulAttrs>(gate.attrs).has_residual;
+    return gate.op == Op::kMatMul && up.op == Op::kMatMul && gate.inputs[0] == up.inputs[0] && gate.attrs == up.attrs &&
+           !std::get<MatMulAttrs>(gate.attrs).has_residual;
   }
 
   const Graph& graph_;
@@ -54,7 +55,11 @@ void Fuse(Graph& graph, const Match& match) {
   const bool has_bias = std::get<MatMulAttrs>(gate.attrs).has_bias;
   const Shape& half = graph.value(gate.outputs[0]).shape;
   const ValueId both = AddValue(graph, {half[0], 2 * half[1]});
-  Node matmul{.op = Op::kMatMul, .inputs = {gate.inputs[0], StackWeights(graph, {gate.inputs[1], up.inputs[1]}, scope + ".weight")}, .outputs = {both}, .attrs = gate.attrs, .scope = scope};
+  Node matmul{.op = Op::kMatMul,
+              .inputs = {gate.inputs[0], StackWeights(graph, {gate.inputs[1], up.inputs[1]}, scope + ".weight")},
+              .outputs = {both},
+              .attrs = gate.attrs,
+              .scope = scope};
   if (has_bias) matmul.inputs.push_back(StackWeights(graph, {gate.inputs[2], up.inputs[2]}, scope + ".bias"));
   const Op op = graph.nodes[match.activation].op == Op::kSilu ? Op::kGatedSilu : Op::kGatedGeluTanh;
   Node& product = graph.nodes[match.product];

@@ -48,13 +48,18 @@ void Fuse(Graph& graph, const Key& key, const std::vector<size_t>& members) {
     cols += graph.value(graph.nodes[i].outputs[0]).shape[1];
   }
   const ValueId fused = AddValue(graph, {graph.value(key.x).shape[0], cols});
-  Node matmul{.op = Op::kMatMul, .inputs = {key.x, StackWeights(graph, weights, scope + ".weight")}, .outputs = {fused}, .attrs = MatMulAttrs{.segments = key.segments, .has_bias = key.has_bias, .has_residual = false}, .scope = scope};
+  Node matmul{.op = Op::kMatMul,
+              .inputs = {key.x, StackWeights(graph, weights, scope + ".weight")},
+              .outputs = {fused},
+              .attrs = MatMulAttrs{.segments = key.segments, .has_bias = key.has_bias, .has_residual = false},
+              .scope = scope};
   if (key.has_bias) matmul.inputs.push_back(StackWeights(graph, biases, scope + ".bias"));
   int64_t begin = 0;
   for (size_t i : members) {
     Node& node = graph.nodes[i];
     const int64_t size = graph.value(node.outputs[0]).shape[1];
-    node = {.op = Op::kSlice, .inputs = {fused}, .outputs = node.outputs, .attrs = graph::SliceAttrs{.begin = begin, .size = size}, .scope = node.scope};
+    node = {
+        .op = Op::kSlice, .inputs = {fused}, .outputs = node.outputs, .attrs = graph::SliceAttrs{.begin = begin, .size = size}, .scope = node.scope};
     begin += size;
   }
   graph.nodes.insert(graph.nodes.begin() + static_cast<ptrdiff_t>(members.front()), std::move(matmul));

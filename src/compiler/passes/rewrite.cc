@@ -49,12 +49,17 @@ ValueId StackWeights(Graph& graph, const std::vector<ValueId>& parts, const std:
       stacked.layout = weight.layout;
       stacked.add = weight.add;
     } else {
-      Assert(weight.layout == stacked.layout && weight.add == stacked.add && weight.shape.back() == (weight.shape.size() == 2 ? stacked.shape.back() : weight.shape.back()));
+      Assert(weight.layout == stacked.layout && weight.add == stacked.add &&
+             weight.shape.back() == (weight.shape.size() == 2 ? stacked.shape.back() : weight.shape.back()));
       stacked.shape[0] += weight.shape[0];
     }
     stacked.sources.insert(stacked.sources.end(), weight.sources.begin(), weight.sources.end());
   }
-  graph.values.push_back({.source = graph::Source::kWeight, .dtype = DType::kF32, .shape = stacked.shape, .index = static_cast<int32_t>(graph.weights.size()), .label = {}});
+  graph.values.push_back({.source = graph::Source::kWeight,
+                          .dtype = DType::kF32,
+                          .shape = stacked.shape,
+                          .index = static_cast<int32_t>(graph.weights.size()),
+                          .label = {}});
   graph.weights.push_back(std::move(stacked));
   return static_cast<ValueId>(graph.values.size() - 1);
 }

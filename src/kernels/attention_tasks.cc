@@ -73,6 +73,7 @@ int64_t AttentionTasks(const KernelCall& call, const StepView& step, int stage) 
 AttentionTask FindAttentionTask(const KernelCall& call, const StepView& step, int64_t task) noexcept {
   const bool is_split = SplitOfStep(call, step).is_split;
   const int64_t num_rows = LiveRows(call, step), kv_heads = Int(call, attention_params::kKvHeads);
+  if (!is_split) task = AttentionTasks(call, step, 0) - 1 - task;   // long contexts first: threads then end together
   const Cut cut(call);
   int64_t row = 0, end = 0, spans = 0;
   for (;; row = end) {

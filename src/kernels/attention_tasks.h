@@ -10,6 +10,7 @@
 
 namespace intaglio::kernels {
 
+inline constexpr int64_t kMaxHeadDim = 512;         // a task's queries fit a worker's scratch
 inline constexpr int64_t kMaxTaskQueries = 64;      // rows times heads of one attention task
 inline constexpr int64_t kMaxSplitRows = 16;        // more rows than this are never split over spans
 inline constexpr int64_t kSpanPositions = kKvTile * kKvSpanTiles;

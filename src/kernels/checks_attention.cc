@@ -1,3 +1,5 @@
+// Operand checks of kv_write and attention.
+#include "kernels/attention_tasks.h"
 #include "kernels/checks.h"
 #include "kernels/kv_layout.h"
 #include "kernels/params.h"
@@ -5,7 +7,7 @@
 namespace intaglio::kernels {
 namespace {
 
-constexpr int64_t kMaxHeads = 4096, kMaxHeadDim = 512, kMaxGroups = 64;   // sizes that the kernels' scratch and products are made for
+constexpr int64_t kMaxHeads = 4096, kMaxGroups = 64;   // keep products far from overflow
 
 int64_t Int(const KernelCall& call, attention_params::Int index) { return call.params.ints[index]; }
 

@@ -1,3 +1,4 @@
+// Task counts and the operand check of sample.
 #include <algorithm>
 
 #include "kernels/checks.h"

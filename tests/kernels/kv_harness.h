@@ -10,7 +10,9 @@
 
 namespace intaglio::kernels {
 
-struct Heads { int64_t heads, kv_heads, head_dim, window; };
+struct Heads {
+  int64_t heads, kv_heads, head_dim, window;
+};
 
 // One sequence in one slot.
 struct Sequence {
@@ -22,7 +24,9 @@ struct Sequence {
         out(length, h.heads * h.head_dim) {}
 };
 
-struct StepRow { int32_t slot, position; };
+struct StepRow {
+  int32_t slot, position;
+};
 
 // A pool of blocks, block tables and the two kernels that use them.
 class KvWorld {
@@ -77,9 +81,7 @@ class KvWorld {
     }
   }
 
-  [[nodiscard]] KernelCall WriteCall(const Matrix& k, const Matrix& v) const {
-    return WithParams(Call({pool_.tensor(), k.tensor(), v.tensor()}));
-  }
+  [[nodiscard]] KernelCall WriteCall(const Matrix& k, const Matrix& v) const { return WithParams(Call({pool_.tensor(), k.tensor(), v.tensor()})); }
   [[nodiscard]] KernelCall AttendCall(const Matrix& out, const Matrix& q) const {
     return WithParams(Call({out.tensor(), q.tensor(), pool_.tensor()}));
   }

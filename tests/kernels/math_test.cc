@@ -89,7 +89,11 @@ TEST(Math, AllLevelsGiveTheSameBits) {
 
 // Vectors of Random123's kat_vectors for philox4x32-10.
 TEST(Math, PhiloxMatchesThePublishedVectors) {
-  struct Case { uint32_t counter[4]; uint64_t key; uint32_t words[4]; };
+  struct Case {
+    uint32_t counter[4];
+    uint64_t key;
+    uint32_t words[4];
+  };
   constexpr Case kCases[] = {
       {{0, 0, 0, 0}, 0, {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}},
       {{~0u, ~0u, ~0u, ~0u}, ~0ull, {0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}},

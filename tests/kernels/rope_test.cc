@@ -11,7 +11,9 @@ constexpr int64_t kRows = 5, kHeads = 3;
 constexpr int32_t kPositions[kRows] = {0, 1, 7, 30, 31};
 const StepView kStep{.num_rows = kRows, .positions = kPositions};
 
-struct Dims { int64_t head_dim, rotary_dim, style; };
+struct Dims {
+  int64_t head_dim, rotary_dim, style;
+};
 
 KernelCall RopeCall(const Matrix& out, const Matrix& x, const Matrix& table, Dims dims) {
   KernelCall call = Call({out.tensor(), x.tensor(), table.tensor()});
@@ -98,8 +100,8 @@ TEST_P(RopeDims, NormRopeIsNormThenRope) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dims, RopeDims,
-                         testing::Values(Dims{16, 16, 0}, Dims{24, 24, 0}, Dims{64, 64, 0}, Dims{80, 60, 0}, Dims{256, 256, 0},
-                                         Dims{64, 16, 0}, Dims{24, 24, 1}, Dims{64, 48, 1}));
+                         testing::Values(Dims{16, 16, 0}, Dims{24, 24, 0}, Dims{64, 64, 0}, Dims{80, 60, 0}, Dims{256, 256, 0}, Dims{64, 16, 0},
+                                         Dims{24, 24, 1}, Dims{64, 48, 1}));
 
 TEST(Rope, CheckRefusesWhatDoesNotFit) {
   const Kernel* kernel = FindKernel("rope", Isa::kScalar);

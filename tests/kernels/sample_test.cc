@@ -181,7 +181,8 @@ double ChiSquare(Sampler& sampler, int num_draws, int* num_classes) {
 
 // The draws are fixed by their seeds, so these statistics are constants: 4 standard deviations would be met by chance once in 30000.
 TEST(SampleDraw, FollowsTheDistribution) {
-  for (const auto& [top_k, top_p, min_p] : {std::tuple(0, 1.0f, 0.0f), std::tuple(8, 1.0f, 0.0f), std::tuple(0, 0.8f, 0.0f), std::tuple(0, 1.0f, 0.05f)}) {
+  for (const auto& [top_k, top_p, min_p] :
+       {std::tuple(0, 1.0f, 0.0f), std::tuple(8, 1.0f, 0.0f), std::tuple(0, 0.8f, 0.0f), std::tuple(0, 1.0f, 0.05f)}) {
     Sampler sampler(1, 200);
     FillNormal(sampler.logits, kSeed, 2.0f);
     sampler.rows[0] = {.temperature = 0.9f, .top_p = top_p, .min_p = min_p, .top_k = top_k};
@@ -244,7 +245,8 @@ TEST(SampleFilter, KeepsWhatSortingKeepsInALargeVocabulary) {
       sampler.rows[0] = {.temperature = 1.0f, .top_p = top_p};
       const std::vector<float> p = sampler.Probabilities(SupportedIsas().back());
       size_t kept = 1;
-      for (above = 1; kept < sorted.size() && above / sum < static_cast<double>(top_p); ++kept) above += std::exp(static_cast<double>(sorted[kept] - sorted[0]));
+      for (above = 1; kept < sorted.size() && above / sum < static_cast<double>(top_p); ++kept)
+        above += std::exp(static_cast<double>(sorted[kept] - sorted[0]));
       const auto count = std::count_if(p.begin(), p.end(), [](float x) { return x > 0; });
       EXPECT_NEAR(static_cast<double>(count), static_cast<double>(kept), 1 + 1e-4 * static_cast<double>(kept)) << scale << " " << top_p;
     }
@@ -277,8 +279,13 @@ TEST(SamplePenalties, CountOutputTokensOnceAndPromptTokensForRepetitionOnly) {
   std::fill_n(sampler.logits.row(0), 32, 0.0f);
   const int32_t history[] = {1, 2, 2, 3, 4, 4, -7, 1000};   // ids that no vocabulary has are ignored
   sampler.logits.row(0)[1] = 2.0f, sampler.logits.row(0)[3] = -2.0f;
-  sampler.rows[0] = {.temperature = 1.0f, .repetition_penalty = 2.0f, .presence_penalty = 0.25f, .frequency_penalty = 0.5f,
-                     .history = history, .history_size = 8, .prompt_size = 3};
+  sampler.rows[0] = {.temperature = 1.0f,
+                     .repetition_penalty = 2.0f,
+                     .presence_penalty = 0.25f,
+                     .frequency_penalty = 0.5f,
+                     .history = history,
+                     .history_size = 8,
+                     .prompt_size = 3};
   const std::vector<float> p = sampler.Probabilities(SupportedIsas().back());
   const auto logit = [&](int id) { return std::log(p[static_cast<size_t>(id)] / p[0]); };
   EXPECT_NEAR(logit(1), 1.0, 1e-5);            // prompt: 2 / 2
@@ -327,7 +334,8 @@ TEST(SampleRobustness, StrangeLogitsGiveOneAnswerAtEveryLevel) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
   for (const int64_t vocab : {33, 17000}) {
     Sampler sampler(1, vocab);
-    for (const auto& [first, others] : {std::pair(kNan, kNan), std::pair(-kInf, -kInf), std::pair(kNan, 1.0f), std::pair(kInf, kInf), std::pair(kInf, kNan)}) {
+    for (const auto& [first, others] :
+         {std::pair(kNan, kNan), std::pair(-kInf, -kInf), std::pair(kNan, 1.0f), std::pair(kInf, kInf), std::pair(kInf, kNan)}) {
       std::fill_n(sampler.logits.row(0), vocab, others);
       sampler.logits.row(0)[0] = first;
       for (const float temperature : {0.0f, 1e-30f, 1.0f}) {

@@ -13,7 +13,6 @@ namespace intaglio::kernels::INTAGLIO_ISA {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-constexpr int64_t kMaxHeadDim = 512;   // as CheckAttention
 
 // A task's queries, row by row, the heads of a row together; and what its sums need.
 struct Queries {
@@ -21,7 +20,7 @@ struct Queries {
   float scores[kMaxTaskQueries * kKvTile];
   float span_out[kMaxTaskQueries * kMaxHeadDim];  // [query][padded_dim], of the current span
   float out[kMaxTaskQueries * kMaxHeadDim];       // merged
-  float span_maximum[kMaxTaskQueries], span_sum[kMaxTaskQueries], maximum[kMaxTaskQueries], sum[kMaxTaskQueries];
+  Softmax span_softmax[kMaxTaskQueries], softmax[kMaxTaskQueries];
   int64_t position[kMaxTaskQueries], first_visible[kMaxTaskQueries];
   TileRange range[kMaxTaskQueries];               // what each query sees of the current tile
 };
@@ -49,7 +48,6 @@ void LoadQueries(const Context& c, Queries* queries) {
   for (int i = 0; i < c.num_queries; ++i) {
     queries->position[i] = c.step.positions[row_of(i)];
     queries->first_visible[i] = FirstVisible(c.call, queries->position[i]);
-    queries->maximum[i] = kMinusInfinity;
   }
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
     float* packed = queries->packed + first * c.head_dim;
@@ -60,40 +58,23 @@ void LoadQueries(const Context& c, Queries* queries) {
   });
 }
 
-// The hull of `count` ranges; empty ones do not widen it.
-TileRange Hull(const TileRange* ranges, int count) {
-  TileRange hull{kKvTile, 0};
-  for (int i = 0; i < count; ++i) {
-    if (ranges[i].begin >= ranges[i].end) continue;
-    hull = {std::min(hull.begin, ranges[i].begin), std::max(hull.end, ranges[i].end)};
-  }
-  return hull;
-}
-
 void AttendTile(const Context& c, const float* k_tile, Queries* queries) {
   const float* v_tile = k_tile + KTileFloats(c.head_dim);
-  const float scale = c.call.params.floats[attention_params::kScale];
+  const Keys keys{k_tile, c.head_dim, c.call.params.floats[attention_params::kScale]};
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
-    const TileRange hull = Hull(queries->range + first, kCount);
-    if (hull.begin >= hull.end) return;
-    Scores<kCount>(queries->packed + first * c.head_dim, k_tile, c.head_dim, scale, hull, queries->scores + first * kKvTile);
+    Scores<kCount>(queries->packed + first * c.head_dim, keys, Hull(queries->range + first, kCount), queries->scores + first * kKvTile);
   });
   for (int i = 0; i < c.num_queries; ++i) {
-    if (queries->range[i].begin >= queries->range[i].end) continue;
-    SoftmaxTile(queries->scores + i * kKvTile, queries->range[i], c.padded_dim, queries->span_maximum + i, queries->span_sum + i,
-                queries->span_out + i * c.padded_dim);
+    if (queries->range[i].is_empty()) continue;
+    SoftmaxTile(queries->scores + i * kKvTile, queries->range[i], c.padded_dim, queries->span_softmax + i, queries->span_out + i * c.padded_dim);
   }
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
-    const TileRange hull = Hull(queries->range + first, kCount);
-    if (hull.begin >= hull.end) return;
-    AddValues<kCount>(queries->scores + first * kKvTile, v_tile, c.padded_dim, queries->range + first, hull,
-                      queries->span_out + first * c.padded_dim);
+    AddValues<kCount>(queries->scores + first * kKvTile, v_tile, queries->range + first, c.padded_dim, queries->span_out + first * c.padded_dim);
   });
 }
 
 void AttendSpan(const Context& c, int64_t span, Queries* queries) {
-  std::fill_n(queries->span_maximum, c.num_queries, kMinusInfinity);
-  std::fill_n(queries->span_sum, c.num_queries, 0.0f);
+  std::fill_n(queries->span_softmax, c.num_queries, Softmax{});
   std::fill_n(queries->span_out, c.num_queries * c.padded_dim, 0.0f);
   const int64_t first_visible = queries->first_visible[0], last = queries->position[c.num_queries - 1];   // rows ascend
   const int64_t first_tile = std::max(span * kKvSpanTiles, first_visible / kKvTile);
@@ -111,19 +92,17 @@ void AttendSpan(const Context& c, int64_t span, Queries* queries) {
 }
 
 // Adds the result of a later span to that of the earlier ones. The first visible span is taken as it is.
-void Merge(const float* span_out, float span_maximum, float span_sum, int64_t padded_dim, float* out, float* maximum, float* sum) {
-  if (span_maximum == kMinusInfinity) return;
-  if (*maximum == kMinusInfinity) {
+void Merge(const float* span_out, const Softmax& span, int64_t padded_dim, float* out, Softmax* softmax) {
+  if (span.maximum == kMinusInfinity) return;
+  if (softmax->maximum == kMinusInfinity) {
     std::copy_n(span_out, padded_dim, out);
-    *maximum = span_maximum;
-    *sum = span_sum;
+    *softmax = span;
     return;
   }
-  const float new_maximum = *maximum > span_maximum ? *maximum : span_maximum;
-  const F32 earlier = Exp(Set(*maximum - new_maximum)), later = Exp(Set(span_maximum - new_maximum));
+  const float maximum = softmax->maximum > span.maximum ? softmax->maximum : span.maximum;
+  const F32 earlier = Exp(Set(softmax->maximum - maximum)), later = Exp(Set(span.maximum - maximum));
   for (int64_t d = 0; d < padded_dim; d += kLanes) Store(out + d, Fma(Load(span_out + d), later, Mul(Load(out + d), earlier)));
-  *sum = First(Fma(Set(span_sum), later, Mul(Set(*sum), earlier)));
-  *maximum = new_maximum;
+  *softmax = {maximum, First(Fma(Set(span.sum), later, Mul(Set(softmax->sum), earlier)))};
 }
 
 void Finish(const float* sums, float sum, int64_t head_dim, float* out) {
@@ -143,8 +122,8 @@ void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) 
     if (span < 0 || c.task.first_span > queries.position[i] / kSpanPositions) continue;
     float* partial = Partials(c.call, c.task.first_row + i / c.task.num_heads, c.task.first_head + i % c.task.num_heads, max_spans) +
                      span * PartialFloats(c.head_dim);
-    partial[0] = queries.span_maximum[i];
-    partial[1] = queries.span_sum[i];
+    partial[0] = queries.span_softmax[i].maximum;
+    partial[1] = queries.span_softmax[i].sum;
     std::copy_n(queries.span_out + i * c.padded_dim, c.padded_dim, partial + kPartialHeader);
   }
 }
@@ -152,7 +131,7 @@ void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) 
 void StoreOutputs(const Context& c, const Queries& queries) {
   for (int i = 0; i < c.num_queries; ++i) {
     float* out = c.call[0].f32(c.task.first_row + i / c.task.num_heads) + (c.task.first_head + i % c.task.num_heads) * c.head_dim;
-    Finish(queries.out + i * c.padded_dim, queries.sum[i], c.head_dim, out);
+    Finish(queries.out + i * c.padded_dim, queries.softmax[i].sum, c.head_dim, out);
   }
 }
 
@@ -163,12 +142,12 @@ void MergePartials(const KernelCall& call, const StepView& step, int64_t max_spa
   const int64_t num_spans = position / kSpanPositions - FirstVisible(call, position) / kSpanPositions + 1;
   for (int64_t head = task % kv_heads * group; head < (task % kv_heads + 1) * group; ++head) {
     const float* partial = Partials(call, row, head, max_spans);
-    float maximum = kMinusInfinity, sum = 0.0f;
+    Softmax softmax;
     std::fill_n(merged, PaddedDim(head_dim), 0.0f);
     for (int64_t span = 0; span < num_spans; ++span, partial += PartialFloats(head_dim)) {
-      Merge(partial + kPartialHeader, partial[0], partial[1], PaddedDim(head_dim), merged, &maximum, &sum);
+      Merge(partial + kPartialHeader, {partial[0], partial[1]}, PaddedDim(head_dim), merged, &softmax);
     }
-    Finish(merged, sum, head_dim, call[0].f32(row) + head * head_dim);
+    Finish(merged, softmax.sum, head_dim, call[0].f32(row) + head * head_dim);
   }
 }
 
@@ -188,12 +167,11 @@ void Attention(const KernelCall& call, const StepView& step, int stage, int64_t 
     return StorePartials(c, *queries, split.max_spans);
   }
   std::fill_n(queries->out, c.num_queries * c.padded_dim, 0.0f);
-  std::fill_n(queries->sum, c.num_queries, 0.0f);
+  std::fill_n(queries->softmax, c.num_queries, Softmax{});
   for (int64_t span = c.task.first_span; span <= c.task.last_span; ++span) {
     AttendSpan(c, span, queries);
     for (int i = 0; i < c.num_queries; ++i) {
-      Merge(queries->span_out + i * c.padded_dim, queries->span_maximum[i], queries->span_sum[i], c.padded_dim,
-            queries->out + i * c.padded_dim, queries->maximum + i, queries->sum + i);
+      Merge(queries->span_out + i * c.padded_dim, queries->span_softmax[i], c.padded_dim, queries->out + i * c.padded_dim, queries->softmax + i);
     }
   }
   StoreOutputs(c, *queries);

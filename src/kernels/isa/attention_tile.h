@@ -20,15 +20,41 @@ constexpr int Vectors(int) { return 1; }
 #endif
 
 // Positions [begin, end) of a tile.
-struct TileRange { int begin = 0, end = 0; };
+struct TileRange {
+  int begin = 0, end = 0;
+  [[nodiscard]] bool is_empty() const { return begin >= end; }
+};
 
-// scores[r][p] = (q[r] · k[p]) * scale for kVectors blocks of 16 positions from `k`. q is [head_dim][kQueries].
-template <int kQueries, int kVectors>
-INTAGLIO_INLINE void ScoreBlocks(const float* q, const float* k, int64_t head_dim, float scale, float* scores) {
-  F32 sum[kQueries][kVectors];
-  INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Zero();
+// The hull of `count` ranges; empty ones do not widen it.
+inline TileRange Hull(const TileRange* ranges, int count) {
+  TileRange hull{kKvTile, 0};
+  for (int i = 0; i < count; ++i) {
+    if (ranges[i].is_empty()) continue;
+    hull.begin = ranges[i].begin < hull.begin ? ranges[i].begin : hull.begin;
+    hull.end = ranges[i].end > hull.end ? ranges[i].end : hull.end;
   }
+  return hull;
+}
+
+// What the positions of a tile are scored with.
+struct Keys {
+  const float* tile;   // [4][head_dim][16]
+  int64_t head_dim;
+  float scale;
+};
+
+// The running maximum of a query's scores, and the sum of e^(score - maximum).
+struct Softmax {
+  float maximum = -__builtin_inff(), sum = 0.0f;
+};
+
+// scores[r][p] = (q[r] · k[p]) * scale for kVectors blocks of 16 positions, the first being `block`. q is [head_dim][kQueries].
+template <int kQueries, int kVectors>
+INTAGLIO_INLINE void ScoreBlocks(const float* q, const Keys& keys, int block, float* scores) {
+  const int64_t head_dim = keys.head_dim;
+  const float* k = keys.tile + block * head_dim * kLanes;
+  F32 sum[kQueries][kVectors];
+  INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) { INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Zero(); }
   for (int64_t d = 0; d < head_dim; ++d) {
     F32 key[kVectors];
     INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) {
@@ -41,26 +67,31 @@ INTAGLIO_INLINE void ScoreBlocks(const float* q, const float* k, int64_t head_di
     }
   }
   INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) Store(scores + r * kKvTile + b * kLanes, Mul(sum[r][b], Set(scale)));
+    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) Store(scores + r * kKvTile + (block + b) * kLanes, Mul(sum[r][b], Set(keys.scale)));
   }
 }
 
 // Scores of the blocks of 16 positions that `range` touches; the others are left alone.
 template <int kQueries>
-void Scores(const float* q, const float* k_tile, int64_t head_dim, float scale, TileRange range, float* scores) {
+void Scores(const float* q, const Keys& keys, TileRange range, float* scores) {
   constexpr int kVectors = Vectors(kQueries);
   int block = range.begin / kLanes;
   const int end = (range.end + kLanes - 1) / kLanes;
-  for (; block + kVectors <= end; block += kVectors) {
-    ScoreBlocks<kQueries, kVectors>(q, k_tile + block * head_dim * kLanes, head_dim, scale, scores + block * kLanes);
-  }
-  for (; block < end; ++block) ScoreBlocks<kQueries, 1>(q, k_tile + block * head_dim * kLanes, head_dim, scale, scores + block * kLanes);
+  for (; block + kVectors <= end; block += kVectors) ScoreBlocks<kQueries, kVectors>(q, keys, block, scores);
+  for (; block < end; ++block) ScoreBlocks<kQueries, 1>(q, keys, block, scores);
 }
 
-// out[r] += sum over the positions of ranges[r], ascending, of p[r][position] * v[position], for kVectors vectors of 16 columns.
-// Positions that only some queries see are added for those alone: a masked position adds nothing, not even a signed zero or a NaN.
+// The positions that the queries of a register tile see: each its own, any of them, and all of them.
+struct Visible {
+  const TileRange* ranges;
+  TileRange any, all;
+};
+
+// out[r] += sum over the positions of ranges[r], ascending, of p[r][position] * v[position], for kVectors vectors of 16 columns; out is
+// [kQueries][stride]. Positions that only some queries see are added for those alone: a masked position adds nothing, not even a
+// signed zero or a NaN.
 template <int kQueries, int kVectors>
-INTAGLIO_INLINE void AddValueBlocks(const float* p, const float* v, const TileRange* ranges, TileRange all, TileRange common, int64_t stride, float* out) {
+INTAGLIO_INLINE void AddValueBlocks(const float* p, const float* v, const Visible& visible, int64_t stride, float* out) {
   F32 sum[kQueries][kVectors];
   INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
     INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Load(out + r * stride + b * kLanes);
@@ -77,35 +108,35 @@ INTAGLIO_INLINE void AddValueBlocks(const float* p, const float* v, const TileRa
       INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Fma(weight, value[b], sum[r][b]);
     }
   };
-  const auto some = [ranges](int r, int position) { return position >= ranges[r].begin && position < ranges[r].end; };
-  for (int position = all.begin; position < common.begin; ++position) add_position(position, some);
-  for (int position = common.begin; position < common.end; ++position) add_position(position, [](int, int) { return true; });
-  for (int position = common.end; position < all.end; ++position) add_position(position, some);
+  const auto some = [ranges = visible.ranges](int r, int position) { return position >= ranges[r].begin && position < ranges[r].end; };
+  for (int position = visible.any.begin; position < visible.all.begin; ++position) add_position(position, some);
+  for (int position = visible.all.begin; position < visible.all.end; ++position) add_position(position, [](int, int) { return true; });
+  for (int position = visible.all.end; position < visible.any.end; ++position) add_position(position, some);
   INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
     INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) Store(out + r * stride + b * kLanes, sum[r][b]);
   }
 }
 
-// AddValueBlocks over all columns. `all` is the hull of the queries' ranges.
+// AddValueBlocks over all columns of a V tile; `ranges` has kQueries.
 template <int kQueries>
-void AddValues(const float* p, const float* v_tile, int64_t padded_dim, const TileRange* ranges, TileRange all, float* out) {
+void AddValues(const float* p, const float* v_tile, const TileRange* ranges, int64_t padded_dim, float* out) {
   constexpr int kVectors = Vectors(kQueries);
-  TileRange common = all;
+  Visible visible{ranges, Hull(ranges, kQueries), {0, kKvTile}};
   for (int r = 0; r < kQueries; ++r) {
-    common.begin = ranges[r].begin > common.begin ? ranges[r].begin : common.begin;
-    common.end = ranges[r].end < common.end ? ranges[r].end : common.end;
+    visible.all.begin = ranges[r].begin > visible.all.begin ? ranges[r].begin : visible.all.begin;
+    visible.all.end = ranges[r].end < visible.all.end ? ranges[r].end : visible.all.end;
   }
-  if (common.begin >= common.end) common = {all.end, all.end};
+  if (visible.all.is_empty()) visible.all = {visible.any.end, visible.any.end};
   int64_t d = 0;
   for (; d + kVectors * kLanes <= padded_dim; d += kVectors * kLanes) {
-    AddValueBlocks<kQueries, kVectors>(p, v_tile + d * kKvTile, ranges, all, common, padded_dim, out + d);
+    AddValueBlocks<kQueries, kVectors>(p, v_tile + d * kKvTile, visible, padded_dim, out + d);
   }
-  for (; d < padded_dim; d += kLanes) AddValueBlocks<kQueries, 1>(p, v_tile + d * kKvTile, ranges, all, common, padded_dim, out + d);
+  for (; d < padded_dim; d += kLanes) AddValueBlocks<kQueries, 1>(p, v_tile + d * kKvTile, visible, padded_dim, out + d);
 }
 
 // Online softmax of one query over one tile: turns its scores into weights p = e^(score - maximum), exactly zero outside `range` and
 // where that is below e^-87, and rescales what was summed before. `out` has padded_dim columns.
-inline void SoftmaxTile(float* scores, TileRange range, int64_t padded_dim, float* maximum, float* sum, float* out) {
+inline void SoftmaxTile(float* scores, TileRange range, int64_t padded_dim, Softmax* softmax, float* out) {
   constexpr int kBlocks = kKvTile / kLanes;
   const F32 minus_infinity = Set(-__builtin_inff());
   F32 s[kBlocks];
@@ -117,7 +148,7 @@ inline void SoftmaxTile(float* scores, TileRange range, int64_t padded_dim, floa
     }
   }
   const float tile_maximum = MaxLanes(Max(Max(s[0], s[1]), Max(s[2], s[3])));
-  const float new_maximum = *maximum > tile_maximum ? *maximum : tile_maximum;
+  const float new_maximum = softmax->maximum > tile_maximum ? softmax->maximum : tile_maximum;
   if (new_maximum == -__builtin_inff()) {   // every score overflowed to minus infinity
     INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) Store(scores + b * kLanes, Zero());
     return;
@@ -129,13 +160,13 @@ inline void SoftmaxTile(float* scores, TileRange range, int64_t padded_dim, floa
     weights = Add(weights, p);
     Store(scores + b * kLanes, p);
   }
-  if (*maximum != new_maximum) {   // else the factor is exactly 1
-    const F32 factor = Exp(Set(*maximum - new_maximum));
+  if (softmax->maximum != new_maximum) {   // else the factor is exactly 1
+    const F32 factor = Exp(Set(softmax->maximum - new_maximum));
     for (int64_t d = 0; d < padded_dim; d += kLanes) Store(out + d, Mul(Load(out + d), factor));
-    *sum *= First(factor);
-    *maximum = new_maximum;
+    softmax->sum *= First(factor);
+    softmax->maximum = new_maximum;
   }
-  *sum += SumLanes(weights);
+  softmax->sum += SumLanes(weights);
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

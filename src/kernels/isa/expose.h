@@ -5,14 +5,14 @@
 
 #include "kernels/kernel.h"
 
-#define INTAGLIO_EXPOSE(isa)                                                                                  \
-  namespace intaglio::kernels::isa {                                                                          \
-  void ExpOf(std::span<const float> x, float* y) noexcept;                                                    \
-  void LogOf(std::span<const float> x, float* y) noexcept;                                                    \
-  void ExponentialOf(std::span<const uint32_t> words, float* y) noexcept;                                     \
-  /* The block of one counter. */                                                                             \
-  void PhiloxOf(const uint32_t (&counter)[4], uint64_t key, uint32_t (&words)[4]) noexcept;                    \
-  /* The distribution that a sample call draws an output row from; W and scratch as for the kernel. */        \
+#define INTAGLIO_EXPOSE(isa)                                                                                                 \
+  namespace intaglio::kernels::isa {                                                                                         \
+  void ExpOf(std::span<const float> x, float* y) noexcept;                                                                   \
+  void LogOf(std::span<const float> x, float* y) noexcept;                                                                   \
+  void ExponentialOf(std::span<const uint32_t> words, float* y) noexcept;                                                    \
+  /* The block of one counter. */                                                                                            \
+  void PhiloxOf(const uint32_t (&counter)[4], uint64_t key, uint32_t (&words)[4]) noexcept;                                  \
+  /* The distribution that a sample call draws an output row from; W and scratch as for the kernel. */                       \
   void ProbabilitiesOf(const KernelCall& call, const StepView& step, int64_t output, std::byte* scratch, float* p) noexcept; \
   }
 INTAGLIO_EXPOSE(scalar)

@@ -4,7 +4,9 @@
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 
-struct PhiloxBlock { U32 word[4]; };
+struct PhiloxBlock {
+  U32 word[4];
+};
 
 // The four words of each of 16 counters. The key is (low, high) half of a 64-bit number.
 INTAGLIO_INLINE PhiloxBlock Philox(PhiloxBlock counter, uint64_t key) {

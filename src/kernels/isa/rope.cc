@@ -46,9 +46,7 @@ void RotateRow(const KernelCall& call, const StepView& step, int64_t row, const 
 
 }  // namespace
 
-void Rope(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
-  RotateRow(call, step, row, call[1].f32(row));
-}
+void Rope(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept { RotateRow(call, step, row, call[1].f32(row)); }
 
 void NormRope(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
   const Tensor &out = call[0], &x = call[1], &weight = call[3];

@@ -16,9 +16,7 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 INTAGLIO_INLINE F32 Sane(F32 x) { return Min(Max(x, Set(kMinusInfinity)), Set(std::numeric_limits<float>::max())); }
 
 float Penalise(const SamplingRow& request, float logit, int32_t count) {
-  if (request.repetition_penalty != 1.0f) {
-    logit = logit < 0.0f ? logit * request.repetition_penalty : logit / request.repetition_penalty;
-  }
+  if (request.repetition_penalty != 1.0f) { logit = logit < 0.0f ? logit * request.repetition_penalty : logit / request.repetition_penalty; }
   logit -= request.frequency_penalty * static_cast<float>(count);
   return count > 0 ? logit - request.presence_penalty : logit;
 }
@@ -64,32 +62,31 @@ void FindMaxima(const SampleRow& row, int64_t begin, int64_t end, SegmentResult*
 }
 
 // Sum over columns [begin, end) of e^(value - maximum). What is past the vocabulary adds nothing.
-float SumWeights(const float* values, int64_t begin, int64_t end, int64_t vocab, float maximum) {
+float SumWeights(const SampleRow& row, const float* values, int segment, float maximum) {
   F32 sum = Zero();
-  for (int64_t i = begin; i < end; i += kLanes) {
-    const F32 x = LoadValues(values, i, vocab);
+  for (int64_t i = SegmentBorder(row.vocab, segment); i < SegmentBorder(row.vocab, segment + 1); i += kLanes) {
+    const F32 x = LoadValues(values, i, row.vocab);
     sum = Add(sum, SelectLess(x, Set(std::numeric_limits<float>::lowest()), Zero(), Exp(Sub(x, Set(maximum)))));
   }
   return SumLanes(sum);
 }
 
-void SumAndDraw(const SampleRow& row, int64_t begin, int64_t end, SegmentResult* result) {
-  if (row.logprobs != nullptr) {
-    result->raw_sum = SumWeights(row.raw, begin, end, row.vocab, MaximumOf(row, &SegmentResult::raw_maximum));
-  }
+void SumAndDraw(const SampleRow& row, int segment) {
+  SegmentResult* result = row.results + segment;
+  if (row.logprobs != nullptr) { result->raw_sum = SumWeights(row, row.raw, segment, MaximumOf(row, &SegmentResult::raw_maximum)); }
   if (row.is_greedy() || row.has_top_k()) return;
   const Filter open = OpenFilter(row);
   if (row.has_top_p()) {
-    result->sum = SumWeights(row.processed, begin, end, row.vocab, open.maximum);
+    result->sum = SumWeights(row, row.processed, segment, open.maximum);
     return;
   }
-  const Best winner = Race(row, open, begin, end);
+  const Best winner = Race(row, open, SegmentBorder(row.vocab, segment), SegmentBorder(row.vocab, segment + 1));
   result->race_value = winner.value;
   result->race_id = winner.id;
 }
 
 // The segment winners' best; the earlier segment of equals, which has the lower ids.
-int32_t Winner(const SampleRow& row, float SegmentResult::*value, int32_t SegmentResult::*id) {
+int32_t Winner(const SampleRow& row, float SegmentResult::* value, int32_t SegmentResult::* id) {
   const SegmentResult* best = row.results;
   for (int s = 1; s < kSegments; ++s) {
     if (row.results[s].*value > best->*value) best = row.results + s;
@@ -118,9 +115,9 @@ SampleRow RowOf(const KernelCall& call, const StepView& step, int64_t output) no
 }
 
 void SampleSegment(const SampleRow& row, int stage, int segment, std::byte* scratch) noexcept {
+  if (stage == 1) return SumAndDraw(row, segment);
   const int64_t begin = SegmentBorder(row.vocab, segment), end = SegmentBorder(row.vocab, segment + 1);
   SegmentResult* result = row.results + segment;
-  if (stage == 1) return SumAndDraw(row, begin, end, result);
   *result = {};
   if (row.values() == row.processed) ProcessSegment(row, begin, end, scratch);
   FindMaxima(row, begin, end, result);

@@ -23,60 +23,69 @@ float FromOrderedBits(uint32_t ordered) {
   return x;
 }
 
-// The values in question: at least `floor`, ordered bits that begin with `prefix`; sorted into bins by their next bits.
-struct Digit {
-  float floor;
-  uint64_t prefix;
-  int prefix_shift, shift;
-  [[nodiscard]] int num_bins() const { return 1 << (prefix_shift - shift); }
+// The vectors of 16 values that still hold one in question. Copied to scratch once they fit there, then ever fewer.
+struct Candidates {
+  const float* values;
+  int64_t count;    // a multiple of 16
+  float* scratch;   // kCapacity floats
+  static constexpr int64_t kCapacity = kScratchBytes / sizeof(float);
+
+  // Drops the vectors without a value in [low, high).
+  void Narrow(float low, float high) {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const F32 x = Load(values + i);
+      if (!AnyAtLeast(Below(x, high), Set(low))) continue;
+      if (kept == kCapacity) return;   // does not fit: stay with the longer list, of which nothing is overwritten
+      Store(scratch + kept, x);
+      kept += kLanes;
+    }
+    values = scratch;
+    count = kept;
+  }
+  // The weight of the values in [low, high).
+  template <typename Weight>
+  [[nodiscard]] double Sum(float low, float high, Weight weigh) const {
+    F32 sum = Zero();
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const F32 x = Below(Load(values + i), high);
+      if (AnyAtLeast(x, Set(low))) sum = Add(sum, SelectLess(x, Set(low), Zero(), weigh(x)));
+    }
+    return static_cast<double>(SumLanes(sum));
+  }
+
+ private:
+  static F32 Below(F32 x, float high) { return SelectLess(x, Set(high), x, Set(-std::numeric_limits<float>::infinity())); }
 };
 
-// Sums the weights of each bin.
-template <typename Weight>
-void FillBins(const SampleRow& row, const Digit& digit, Weight weigh, double* bins) {
-  const uint64_t mask = static_cast<uint64_t>(digit.num_bins()) - 1;
-  std::fill_n(bins, digit.num_bins(), 0.0);
-  for (int64_t i = 0; i < row.vocab; i += kLanes) {
-    const F32 x = Load(row.processed + i);
-    if (!AnyAtLeast(x, Set(digit.floor))) continue;
-    float value[kLanes], weight[kLanes];
-    Store(value, x);
-    Store(weight, weigh(x));
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const uint64_t bits = OrderedBits(value[lane]);
-      if (!(value[lane] >= digit.floor) || bits >> digit.prefix_shift != digit.prefix) continue;
-      bins[bits >> digit.shift & mask] += static_cast<double>(weight[lane]);
-    }
-  }
-}
+// Where a threshold is looked for: among the values from `floor` to `maximum`; and what it must leave, `share` of the whole weight.
+struct Search {
+  float floor, maximum;
+  double share;
+  double whole = 0.0;   // 0: the weight of those values
+};
 
-// The greatest value v for which the tokens of at least v weigh `share` of the whole (or more), looking only at those of at least
-// `floor`; the least of them if all together fall short. `whole` 0: the sum of those. Found by three passes over ever finer bins.
+// The greatest value v for which the tokens of at least v weigh what is asked (or more); the floor if all together fall short.
+// Bisects the floats, ordered by their bits.
 template <typename Weight>
-float Threshold(const SampleRow& row, float floor, Weight weigh, double share, double whole, double* bins) {
-  Digit digit{.floor = floor, .prefix = 0, .prefix_shift = 32, .shift = 21};
-  double above = 0.0;   // weight of the tokens beyond the current bin
-  for (const int shift : {21, 10, 0}) {
-    digit.shift = shift;
-    FillBins(row, digit, weigh, bins);
-    if (whole == 0.0) {
-      for (int bin = digit.num_bins() - 1; bin >= 0; --bin) whole += bins[bin];
+float Threshold(const SampleRow& row, const Search& search, Weight weigh, std::byte* scratch) {
+  Candidates candidates{row.processed, ProcessedFloats(row.vocab), reinterpret_cast<float*>(scratch)};
+  uint32_t low = OrderedBits(search.floor), high = OrderedBits(search.maximum) + 1;   // the answer is in [low, high)
+  candidates.Narrow(search.floor, FromOrderedBits(high));
+  const double whole = search.whole > 0.0 ? search.whole : candidates.Sum(search.floor, FromOrderedBits(high), weigh);
+  double above = 0.0;   // weight of the values from `high` up
+  while (high - low > 1) {
+    const uint32_t middle = low + (high - low) / 2;
+    const double inside = candidates.Sum(FromOrderedBits(middle), FromOrderedBits(high), weigh);
+    if (above + inside >= search.share * whole) {
+      low = middle;
+    } else {
+      high = middle;
+      above += inside;
     }
-    int chosen = -1;
-    double above_chosen = above;
-    for (int bin = digit.num_bins() - 1; bin >= 0; --bin) {
-      if (bins[bin] == 0.0) continue;
-      chosen = bin;
-      above_chosen = above;
-      above += bins[bin];
-      if (above >= share * whole) break;
-    }
-    if (chosen < 0) return floor;
-    above = above_chosen;
-    digit.prefix = digit.prefix * static_cast<uint64_t>(digit.num_bins()) + static_cast<uint64_t>(chosen);
-    digit.prefix_shift = shift;
+    candidates.Narrow(FromOrderedBits(low), FromOrderedBits(high));
   }
-  return FromOrderedBits(static_cast<uint32_t>(digit.prefix));
+  return FromOrderedBits(low);
 }
 
 // A value that the k-th greatest is no less than: the k-th greatest of the segments' lane maxima, which are different tokens.
@@ -102,23 +111,22 @@ Filter OpenFilter(const SampleRow& row) noexcept {
 }
 
 Filter FindFilter(const SampleRow& row, std::byte* scratch) noexcept {
-  auto* bins = reinterpret_cast<double*>(scratch);
+  const SamplingRow& request = *row.request;
   Filter filter = OpenFilter(row);
-  double whole = 0.0;
   if (row.has_top_k()) {
-    const float floor = FloorOfTopK(row, row.request->top_k, reinterpret_cast<float*>(scratch));
-    filter.least_value = Threshold(row, floor, [](F32) { return Set(1.0f); }, row.request->top_k, 1.0, bins);
+    const float floor = FloorOfTopK(row, request.top_k, reinterpret_cast<float*>(scratch));
+    const Search search{.floor = floor, .maximum = filter.maximum, .share = static_cast<double>(request.top_k), .whole = 1.0};
+    filter.least_value = Threshold(row, search, [](F32) { return Set(1.0f); }, scratch);
   }
   if (row.has_top_p()) {
-    float floor = filter.least_value;
+    Search search{.floor = filter.least_value, .maximum = filter.maximum, .share = static_cast<double>(request.top_p)};
     if (!row.has_top_k()) {
       const float sum = SumOf(row, &SegmentResult::sum);
-      whole = static_cast<double>(sum);
-      floor = std::max(floor, FloorOfTopP(row, filter.maximum, sum));
+      search.floor = FloorOfTopP(row, filter.maximum, sum);
+      search.whole = static_cast<double>(sum);
     }
     const F32 maximum = Set(filter.maximum);
-    const auto weigh = [maximum](F32 x) { return Exp(Sub(x, maximum)); };
-    filter.least_value = Threshold(row, floor, weigh, static_cast<double>(row.request->top_p), whole, bins);
+    filter.least_value = Threshold(row, search, [maximum](F32 x) { return Exp(Sub(x, maximum)); }, scratch);
   }
   return filter;
 }
@@ -133,8 +141,7 @@ Best Race(const SampleRow& row, const Filter& filter, int64_t begin, int64_t end
     for (int64_t i = first; i < last; i += kLanes) any |= AnyAtLeast(Load(row.processed + i), least_value);
     if (!any) continue;
     const U32 counter = Add(LaneIndexU32(), SetU32(static_cast<uint32_t>(group * kLanes)));
-    const PhiloxBlock random =
-        Philox({{counter, SetU32(static_cast<uint32_t>(row.request->position)), SetU32(0), SetU32(0)}}, row.request->seed);
+    const PhiloxBlock random = Philox({{counter, SetU32(static_cast<uint32_t>(row.request->position)), SetU32(0), SetU32(0)}}, row.request->seed);
     INTAGLIO_UNROLL for (int word = 0; word < 4; ++word) {
       const int64_t i = group * kGroup + word * kLanes;
       if (i < first || i >= last) continue;

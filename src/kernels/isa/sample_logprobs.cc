@@ -1,8 +1,8 @@
-// Log-probabilities of the raw logits: the chosen token's, and the most likely tokens'.
+#include "kernels/isa/sample_logprobs.h"
+
 #include <algorithm>
 #include <functional>
 
-#include "kernels/isa/sample_logprobs.h"
 #include "kernels/params.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {

@@ -1,3 +1,4 @@
+// Log-probabilities of a row, as users see them: of the raw logits.
 #pragma once
 #include "kernels/isa/sample_row.h"
 

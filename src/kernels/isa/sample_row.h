@@ -47,7 +47,10 @@ struct LaneBest {
 };
 
 // The greatest lane, the lowest column of equals.
-struct Best { float value; int32_t id; };
+struct Best {
+  float value;
+  int32_t id;
+};
 inline Best Reduce(const LaneBest& lanes) {
   float value[kLanes], id[kLanes];
   Store(value, lanes.value);
@@ -67,7 +70,7 @@ inline float MaximumOf(const SampleRow& row, float (SegmentResult::*member)[kLan
 }
 
 // The segments' sums by the fixed tree.
-inline float SumOf(const SampleRow& row, float SegmentResult::*member) {
+inline float SumOf(const SampleRow& row, float SegmentResult::* member) {
   const SegmentResult* r = row.results;
   return ((r[0].*member + r[1].*member) + (r[2].*member + r[3].*member)) + ((r[4].*member + r[5].*member) + (r[6].*member + r[7].*member));
 }

@@ -25,7 +25,9 @@ namespace intaglio::kernels::INTAGLIO_ISA {
 
 #if INTAGLIO_ISA_avx512
 
-struct F32 { __m512 v; };
+struct F32 {
+  __m512 v;
+};
 INTAGLIO_INLINE F32 Zero() { return {_mm512_setzero_ps()}; }
 INTAGLIO_INLINE F32 Set(float x) { return {_mm512_set1_ps(x)}; }
 INTAGLIO_INLINE F32 Load(const float* p) { return {_mm512_loadu_ps(p)}; }
@@ -69,7 +71,9 @@ INTAGLIO_INLINE float MaxLanes(F32 x) {
   return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
-struct U32 { __m512i v; };
+struct U32 {
+  __m512i v;
+};
 INTAGLIO_INLINE U32 SetU32(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
 INTAGLIO_INLINE U32 LoadU32(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }
 INTAGLIO_INLINE void Store(uint32_t* p, U32 x) { _mm512_storeu_si512(p, x.v); }
@@ -95,14 +99,17 @@ INTAGLIO_INLINE void Pin(F32& x) { asm volatile("" : "+v"(x.v)); }
 
 #elif INTAGLIO_ISA_avx2
 
-struct F32 { __m256 a, b; };
+struct F32 {
+  __m256 a, b;
+};
 INTAGLIO_INLINE F32 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 INTAGLIO_INLINE F32 Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 INTAGLIO_INLINE F32 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-INTAGLIO_INLINE void Store(float* p, F32 x) { _mm256_storeu_ps(p, x.a); _mm256_storeu_ps(p + 8, x.b); }
-INTAGLIO_INLINE __m256i FirstMask(int n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+INTAGLIO_INLINE void Store(float* p, F32 x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
 }
+INTAGLIO_INLINE __m256i FirstMask(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 INTAGLIO_INLINE F32 LoadFirst(const float* p, int n) { return {_mm256_maskload_ps(p, FirstMask(n)), _mm256_maskload_ps(p + 8, FirstMask(n - 8))}; }
 INTAGLIO_INLINE void StoreFirst(float* p, F32 x, int n) {
   _mm256_maskstore_ps(p, FirstMask(n), x.a);
@@ -120,7 +127,8 @@ INTAGLIO_INLINE __m256 Bf16Even(const std::byte* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
 }
 INTAGLIO_INLINE __m256 Bf16Odd(const std::byte* p) {
-  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+  return _mm256_castsi256_ps(
+      _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 INTAGLIO_INLINE F32 LoadBf16Even(const std::byte* p) { return {Bf16Even(p), Bf16Even(p + 32)}; }
 INTAGLIO_INLINE F32 LoadBf16Odd(const std::byte* p) { return {Bf16Odd(p), Bf16Odd(p + 32)}; }
@@ -146,7 +154,9 @@ INTAGLIO_INLINE float MaxLanes(F32 x) {
   return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
-struct U32 { __m256i a, b; };
+struct U32 {
+  __m256i a, b;
+};
 INTAGLIO_INLINE U32 SetU32(uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x)), _mm256_set1_epi32(static_cast<int>(x))}; }
 INTAGLIO_INLINE U32 LoadU32(const uint32_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
@@ -179,27 +189,87 @@ INTAGLIO_INLINE void Pin(F32& x) { asm volatile("" : "+x"(x.a), "+x"(x.b)); }
 
 #else  // scalar
 
-struct F32 { float v[16]; };
+struct F32 {
+  float v[16];
+};
 #define INTAGLIO_LANES for (int i = 0; i < 16; ++i)
-INTAGLIO_INLINE float BitsToFloat(uint32_t bits) { float x; std::memcpy(&x, &bits, 4); return x; }
-INTAGLIO_INLINE uint32_t FloatToBits(float x) { uint32_t bits; std::memcpy(&bits, &x, 4); return bits; }
-INTAGLIO_INLINE F32 Set(float x) { F32 r; INTAGLIO_LANES r.v[i] = x; return r; }
+INTAGLIO_INLINE float BitsToFloat(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+INTAGLIO_INLINE uint32_t FloatToBits(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return bits;
+}
+INTAGLIO_INLINE F32 Set(float x) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = x;
+  return r;
+}
 INTAGLIO_INLINE F32 Zero() { return Set(0.0f); }
-INTAGLIO_INLINE F32 Load(const float* p) { F32 r; std::memcpy(r.v, p, sizeof r.v); return r; }
+INTAGLIO_INLINE F32 Load(const float* p) {
+  F32 r;
+  std::memcpy(r.v, p, sizeof r.v);
+  return r;
+}
 INTAGLIO_INLINE void Store(float* p, const F32& x) { std::memcpy(p, x.v, sizeof x.v); }
-INTAGLIO_INLINE F32 LoadFirst(const float* p, int n) { F32 r; INTAGLIO_LANES r.v[i] = i < n ? p[i] : 0.0f; return r; }
-INTAGLIO_INLINE void StoreFirst(float* p, const F32& x, int n) { for (int i = 0; i < n; ++i) p[i] = x.v[i]; }
-INTAGLIO_INLINE F32 Add(const F32& x, const F32& y) { F32 r; INTAGLIO_LANES r.v[i] = x.v[i] + y.v[i]; return r; }
-INTAGLIO_INLINE F32 Sub(const F32& x, const F32& y) { F32 r; INTAGLIO_LANES r.v[i] = x.v[i] - y.v[i]; return r; }
-INTAGLIO_INLINE F32 Mul(const F32& x, const F32& y) { F32 r; INTAGLIO_LANES r.v[i] = x.v[i] * y.v[i]; return r; }
-INTAGLIO_INLINE F32 Div(const F32& x, const F32& y) { F32 r; INTAGLIO_LANES r.v[i] = x.v[i] / y.v[i]; return r; }
-INTAGLIO_INLINE F32 Sqrt(const F32& x) { F32 r; INTAGLIO_LANES r.v[i] = std::sqrt(x.v[i]); return r; }
-INTAGLIO_INLINE F32 Fma(const F32& x, const F32& y, const F32& z) { F32 r; INTAGLIO_LANES r.v[i] = std::fma(x.v[i], y.v[i], z.v[i]); return r; }
-INTAGLIO_INLINE F32 Max(const F32& x, const F32& y) { F32 r; INTAGLIO_LANES r.v[i] = x.v[i] > y.v[i] ? x.v[i] : y.v[i]; return r; }
-INTAGLIO_INLINE F32 Min(const F32& x, const F32& y) { F32 r; INTAGLIO_LANES r.v[i] = x.v[i] < y.v[i] ? x.v[i] : y.v[i]; return r; }
+INTAGLIO_INLINE F32 LoadFirst(const float* p, int n) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = i < n ? p[i] : 0.0f;
+  return r;
+}
+INTAGLIO_INLINE void StoreFirst(float* p, const F32& x, int n) {
+  for (int i = 0; i < n; ++i) p[i] = x.v[i];
+}
+INTAGLIO_INLINE F32 Add(const F32& x, const F32& y) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] + y.v[i];
+  return r;
+}
+INTAGLIO_INLINE F32 Sub(const F32& x, const F32& y) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] - y.v[i];
+  return r;
+}
+INTAGLIO_INLINE F32 Mul(const F32& x, const F32& y) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] * y.v[i];
+  return r;
+}
+INTAGLIO_INLINE F32 Div(const F32& x, const F32& y) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] / y.v[i];
+  return r;
+}
+INTAGLIO_INLINE F32 Sqrt(const F32& x) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = std::sqrt(x.v[i]);
+  return r;
+}
+INTAGLIO_INLINE F32 Fma(const F32& x, const F32& y, const F32& z) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = std::fma(x.v[i], y.v[i], z.v[i]);
+  return r;
+}
+INTAGLIO_INLINE F32 Max(const F32& x, const F32& y) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] > y.v[i] ? x.v[i] : y.v[i];
+  return r;
+}
+INTAGLIO_INLINE F32 Min(const F32& x, const F32& y) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] < y.v[i] ? x.v[i] : y.v[i];
+  return r;
+}
 INTAGLIO_INLINE F32 LoadBf16(const std::byte* p, int parity) {
   F32 r;
-  INTAGLIO_LANES { uint16_t bits; std::memcpy(&bits, p + 4 * i + 2 * parity, 2); r.v[i] = BitsToFloat(static_cast<uint32_t>(bits) << 16); }
+  INTAGLIO_LANES {
+    uint16_t bits;
+    std::memcpy(&bits, p + 4 * i + 2 * parity, 2);
+    r.v[i] = BitsToFloat(static_cast<uint32_t>(bits) << 16);
+  }
   return r;
 }
 INTAGLIO_INLINE F32 LoadBf16Even(const std::byte* p) { return LoadBf16(p, 0); }
@@ -228,15 +298,45 @@ INTAGLIO_INLINE float MaxLanes(F32 x) {
   return x.v[0];
 }
 
-struct U32 { uint32_t v[16]; };
-INTAGLIO_INLINE U32 SetU32(uint32_t x) { U32 r; INTAGLIO_LANES r.v[i] = x; return r; }
-INTAGLIO_INLINE U32 LoadU32(const uint32_t* p) { U32 r; std::memcpy(r.v, p, sizeof r.v); return r; }
+struct U32 {
+  uint32_t v[16];
+};
+INTAGLIO_INLINE U32 SetU32(uint32_t x) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = x;
+  return r;
+}
+INTAGLIO_INLINE U32 LoadU32(const uint32_t* p) {
+  U32 r;
+  std::memcpy(r.v, p, sizeof r.v);
+  return r;
+}
 INTAGLIO_INLINE void Store(uint32_t* p, const U32& x) { std::memcpy(p, x.v, sizeof x.v); }
-INTAGLIO_INLINE U32 Add(const U32& x, const U32& y) { U32 r; INTAGLIO_LANES r.v[i] = x.v[i] + y.v[i]; return r; }
-INTAGLIO_INLINE U32 And(const U32& x, const U32& y) { U32 r; INTAGLIO_LANES r.v[i] = x.v[i] & y.v[i]; return r; }
-INTAGLIO_INLINE U32 Or(const U32& x, const U32& y) { U32 r; INTAGLIO_LANES r.v[i] = x.v[i] | y.v[i]; return r; }
-INTAGLIO_INLINE U32 Xor(const U32& x, const U32& y) { U32 r; INTAGLIO_LANES r.v[i] = x.v[i] ^ y.v[i]; return r; }
-template <int kBits> INTAGLIO_INLINE U32 ShiftRight(const U32& x) { U32 r; INTAGLIO_LANES r.v[i] = x.v[i] >> kBits; return r; }
+INTAGLIO_INLINE U32 Add(const U32& x, const U32& y) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] + y.v[i];
+  return r;
+}
+INTAGLIO_INLINE U32 And(const U32& x, const U32& y) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] & y.v[i];
+  return r;
+}
+INTAGLIO_INLINE U32 Or(const U32& x, const U32& y) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] | y.v[i];
+  return r;
+}
+INTAGLIO_INLINE U32 Xor(const U32& x, const U32& y) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] ^ y.v[i];
+  return r;
+}
+template <int kBits> INTAGLIO_INLINE U32 ShiftRight(const U32& x) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] >> kBits;
+  return r;
+}
 INTAGLIO_INLINE void MultiplyWide(const U32& x, const U32& y, U32* high, U32* low) {
   INTAGLIO_LANES {
     const uint64_t product = static_cast<uint64_t>(x.v[i]) * y.v[i];
@@ -244,9 +344,21 @@ INTAGLIO_INLINE void MultiplyWide(const U32& x, const U32& y, U32* high, U32* lo
     low->v[i] = static_cast<uint32_t>(product);
   }
 }
-INTAGLIO_INLINE U32 Bits(const F32& x) { U32 r; INTAGLIO_LANES r.v[i] = FloatToBits(x.v[i]); return r; }
-INTAGLIO_INLINE F32 FromBits(const U32& x) { F32 r; INTAGLIO_LANES r.v[i] = BitsToFloat(x.v[i]); return r; }
-INTAGLIO_INLINE F32 ToF32(const U32& x) { F32 r; INTAGLIO_LANES r.v[i] = static_cast<float>(static_cast<int32_t>(x.v[i])); return r; }
+INTAGLIO_INLINE U32 Bits(const F32& x) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = FloatToBits(x.v[i]);
+  return r;
+}
+INTAGLIO_INLINE F32 FromBits(const U32& x) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = BitsToFloat(x.v[i]);
+  return r;
+}
+INTAGLIO_INLINE F32 ToF32(const U32& x) {
+  F32 r;
+  INTAGLIO_LANES r.v[i] = static_cast<float>(static_cast<int32_t>(x.v[i]));
+  return r;
+}
 INTAGLIO_INLINE bool AnyAtLeast(const F32& x, const F32& y) {
   bool any = false;
   INTAGLIO_LANES any |= x.v[i] >= y.v[i];

@@ -34,8 +34,8 @@ class Checkpoint {
   [[nodiscard]] virtual bool is_bf16(const std::string& name) const = 0;
   // "F32", "BF16", "Q4_K", …: how the file stores it.
   [[nodiscard]] virtual std::string stored_type(const std::string& name) const = 0;
-  // Rows [begin, begin + count) of a tensor seen as a matrix [shape[0], rest] (a vector is one row), as f32, exactly as the format defines
-  // the values. out.size() must be count * rest. Safe from several threads.
+  // Rows [begin, begin + count) of a tensor seen as a matrix [product of all sizes but the last, last size] (a vector is one row), as f32,
+  // exactly as the format defines the values. out.size() must be count * last size. Safe from several threads.
   virtual void ReadRows(const std::string& name, int64_t begin, int64_t count, std::span<float> out) const = 0;
   virtual void ReadRowsBf16(const std::string& name, int64_t begin, int64_t count, std::span<uint16_t> out) const = 0;
   // Digest of headers and sizes: what identifies the checkpoint in a manifest.

@@ -11,7 +11,7 @@ namespace intaglio::checkpoint {
 
 MatrixSize AsMatrix(const Shape& shape) {
   MatrixSize size;
-  for (size_t i = 0; i < shape.size(); ++i) (i == 0 && shape.size() > 1 ? size.rows : size.columns) *= shape[i];
+  for (size_t i = 0; i < shape.size(); ++i) (i + 1 < shape.size() ? size.rows : size.columns) *= shape[i];
   return size;
 }
 

@@ -9,7 +9,7 @@
 
 namespace intaglio::checkpoint {
 
-// A tensor as the matrix that ReadRows sees: [shape[0], rest]; a vector or a scalar is one row.
+// A tensor as the matrix that ReadRows sees: [product of all sizes but the last, last size]; a vector or a scalar is one row.
 struct MatrixSize {
   int64_t rows = 1, columns = 1;
 };

@@ -81,7 +81,7 @@ bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptio
 }
 
 void DescribeMemory(const compiler::WeightLayout& weights, const compiler::KvLayout& kv, bundle::Manifest& m) {
-  constexpr std::string_view kLayoutNames[] = {"matmul", "vector", "table"};
+  constexpr std::string_view kLayoutNames[] = {"matmul", "vector", "table", "experts"};
   for (const compiler::PlacedWeight& placed : weights.weights) {
     m.weights.push_back({.name = placed.weight.name,
                          .layout = std::string(kLayoutNames[static_cast<size_t>(placed.weight.layout)]),

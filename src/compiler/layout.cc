@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/assert.h"
-#include "bundle/validate.h"
 #include "kernels/kv_layout.h"
 #include "kernels/pack.h"
 
@@ -16,15 +15,14 @@ constexpr uint64_t kLineBytes = 64;
 uint64_t AlignUp(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
 PlacedWeight Place(const graph::Weight& weight, DType matmul_dtype, uint64_t& end) {
-  PlacedWeight placed{.weight = weight,
-                      .dtype = weight.layout == graph::Layout::kMatmul ? matmul_dtype : DType::kF32,
-                      .rows = weight.shape.size() == 2 ? weight.shape[0] : 1,
-                      .cols = weight.shape.back(),
-                      .offset = 0,
-                      .bytes = 0};
-  placed.bytes = bundle::WeightBytes(placed.rows, placed.cols, placed.dtype);
-  Assert(weight.layout != graph::Layout::kMatmul ||
-         placed.bytes >= static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, placed.dtype)));
+  const bool is_packed = weight.layout == graph::Layout::kMatmul || weight.layout == graph::Layout::kExperts;
+  PlacedWeight placed{.weight = weight, .dtype = is_packed ? matmul_dtype : DType::kF32, .cols = weight.shape.back()};
+  placed.matrices = weight.layout == graph::Layout::kExperts ? weight.shape[0] : 1;
+  placed.matrix_rows = weight.shape.size() > 1 ? weight.shape[weight.shape.size() - 2] : 1;
+  placed.rows = weight.layout == graph::Layout::kExperts ? placed.matrices * static_cast<int64_t>(AlignUp(static_cast<uint64_t>(placed.matrix_rows), kernels::kLanes))
+                                    : placed.matrix_rows;
+  placed.bytes = is_packed ? static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, placed.dtype))
+                           : static_cast<uint64_t>(placed.rows) * static_cast<uint64_t>(placed.cols) * sizeof(float);
   placed.offset = AlignUp(end, placed.bytes >= kPageBytes ? kPageBytes : kLineBytes);
   end = placed.offset + placed.bytes;
   return placed;

@@ -15,7 +15,8 @@ namespace intaglio::compiler {
 struct PlacedWeight {
   graph::Weight weight;
   DType dtype = DType::kF32;
-  int64_t rows = 0, cols = 0;     // a vector is one row
+  int64_t rows = 0, cols = 0;     // a vector is one row; each matrix of a stack of experts begins on a block of 16 rows
+  int64_t matrices = 1, matrix_rows = 0;   // the rows that exist: matrices * matrix_rows
   uint64_t offset = 0, bytes = 0;
 };
 

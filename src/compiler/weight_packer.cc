@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/fail.h"
+#include "compiler/source_reader.h"
 #include "kernels/kernel.h"
 #include "kernels/pack.h"
 
@@ -41,17 +42,6 @@ void ParallelTasks(ThreadPool& pool, int64_t num_tasks, const BodyType& body) {
   if (context.failure) std::rethrow_exception(context.failure);
 }
 
-// Reads rows of a weight that may lie in several tensors of the checkpoint.
-template <typename T, typename ReadFunction>
-void ReadStackedRows(const graph::Weight& weight, int64_t begin, int64_t count, int64_t cols, T* out, const ReadFunction& read) {
-  int64_t first = 0;
-  for (const graph::WeightSource& source : weight.sources) {
-    const int64_t rows = source.shape[0], from = std::max(begin, first), to = std::min(begin + count, first + rows);
-    if (from < to) read(source.name, from - first, to - from, std::span(out + (from - begin) * cols, static_cast<size_t>((to - from) * cols)));
-    first += rows;
-  }
-}
-
 class MatMulPacker {
  public:
   MatMulPacker(const PlacedWeight& placed, const PackContext& context, OutputFile& file)
@@ -59,11 +49,12 @@ class MatMulPacker {
         context_(context),
         file_(file),
         block_bytes_(kernels::PackedBlockBytes(placed.cols, placed.dtype)),
-        blocks_per_task_(std::max<int64_t>(1, kTaskBytes / block_bytes_)),
-        num_blocks_((placed.rows + kernels::kLanes - 1) / kernels::kLanes) {
-    is_bf16_throughout_ =
-        placed.dtype == DType::kBF16 && placed.weight.add == 0 &&
-        std::ranges::all_of(placed.weight.sources, [&](const graph::WeightSource& s) { return context.checkpoint.is_bf16(s.name); });
+        blocks_per_matrix_((placed.matrix_rows + kernels::kLanes - 1) / kernels::kLanes),
+        num_blocks_(placed.matrices * blocks_per_matrix_),
+        is_bf16_throughout_(placed.dtype == DType::kBF16 && SourceReader::IsBf16(placed.weight, context.checkpoint)) {
+    const auto is_transposed = [](const graph::WeightSource& source) { return source.view == graph::SourceView::kColumns; };
+    // A transposed matrix has to be read whole: then a task is a matrix.
+    blocks_per_task_ = std::ranges::any_of(placed.weight.sources, is_transposed) ? blocks_per_matrix_ : std::max<int64_t>(1, kTaskBytes / block_bytes_);
   }
 
   // Reports `done_before` plus what is written of this weight.
@@ -83,17 +74,17 @@ class MatMulPacker {
     std::vector<std::byte> packed(static_cast<size_t>((last_block - first_block) * block_bytes_));
     std::vector<float> rows(is_bf16_throughout_ ? 0 : static_cast<size_t>(kernels::kLanes * placed_.cols));
     std::vector<uint16_t> bf16_rows(is_bf16_throughout_ ? static_cast<size_t>(kernels::kLanes * placed_.cols) : 0);
+    SourceReader reader(placed_.weight, context_.checkpoint);
     for (int64_t block = first_block; block < last_block; ++block) {
       const auto out = std::span(packed).subspan(static_cast<size_t>((block - first_block) * block_bytes_), static_cast<size_t>(block_bytes_));
-      const int64_t begin = block * kernels::kLanes, count = std::min<int64_t>(kernels::kLanes, placed_.rows - begin);
+      const int64_t row = block % blocks_per_matrix_ * kernels::kLanes, count = std::min<int64_t>(kernels::kLanes, placed_.matrix_rows - row);
+      const int64_t begin = block / blocks_per_matrix_ * placed_.matrix_rows + row;
+      const auto elements = static_cast<size_t>(count * placed_.cols);
       if (is_bf16_throughout_) {
-        ReadStackedRows(placed_.weight, begin, count, placed_.cols, bf16_rows.data(),
-                        [&](auto&&... arguments) { context_.checkpoint.ReadRowsBf16(arguments...); });
+        reader.ReadBf16(begin, count, std::span(bf16_rows).first(elements));
         kernels::PackBlockBf16(bf16_rows.data(), count, placed_.cols, out);
       } else {
-        ReadStackedRows(placed_.weight, begin, count, placed_.cols, rows.data(),
-                        [&](auto&&... arguments) { context_.checkpoint.ReadRows(arguments...); });
-        if (placed_.weight.add != 0) std::ranges::for_each(rows, [&](float& x) { x += placed_.weight.add; });
+        reader.Read(begin, count, std::span(rows).first(elements));
         kernels::PackBlock(rows.data(), count, placed_.cols, placed_.dtype, out);
       }
     }
@@ -103,8 +94,9 @@ class MatMulPacker {
   const PlacedWeight& placed_;
   const PackContext& context_;
   OutputFile& file_;
-  const int64_t block_bytes_, blocks_per_task_, num_blocks_;
-  bool is_bf16_throughout_ = false;
+  const int64_t block_bytes_, blocks_per_matrix_, num_blocks_;
+  const bool is_bf16_throughout_;
+  int64_t blocks_per_task_ = 1;
 };
 
 // Vectors (stacked end to end) and computed tables: plain f32.
@@ -114,22 +106,17 @@ void WritePlain(const PlacedWeight& placed, const checkpoint::Checkpoint& checkp
     return;
   }
   std::vector<float> values(static_cast<size_t>(placed.rows * placed.cols));
-  size_t done = 0;
-  for (const graph::WeightSource& source : placed.weight.sources) {
-    const auto count = static_cast<size_t>(source.shape.num_elements());
-    checkpoint.ReadRows(source.name, 0, source.shape.size() == 1 ? 1 : source.shape[0], std::span(values).subspan(done, count));
-    done += count;
-  }
-  Assert(done == values.size());
-  for (float& value : values) value += placed.weight.add;
+  int64_t rows = 0;   // of the sources' views, which may be narrower than the weight's
+  for (const graph::WeightSource& source : placed.weight.sources) rows += source.rows();
+  SourceReader(placed.weight, checkpoint).Read(0, rows, values);
   file.WriteAt(placed.offset, std::as_bytes(std::span(values)));
 }
 
 }  // namespace
 
-void CheckSources(const WeightLayout& layout, const checkpoint::Checkpoint& checkpoint) {
-  for (const PlacedWeight& placed : layout.weights) {
-    for (const graph::WeightSource& source : placed.weight.sources) {
+void CheckSources(const graph::Graph& graph, const checkpoint::Checkpoint& checkpoint) {
+  for (const graph::Weight& weight : graph.weights) {
+    for (const graph::WeightSource& source : weight.sources) {
       const Shape found = checkpoint.shape(source.name);
       Require(found == source.shape, ErrorCode::kDataLoss, "export: ", source.name, " is ", found, " in the checkpoint, but config.json implies ",
               source.shape, "; is config.json from another revision?");
@@ -141,7 +128,7 @@ void PackWeights(const WeightLayout& layout, const PackContext& context, OutputF
   const std::byte last{0};
   file.WriteAt(layout.file_bytes - 1, {&last, 1});  // as long as the layout says, whatever the last weight's padding
   for (const PlacedWeight& placed : layout.weights) {
-    if (placed.weight.layout == graph::Layout::kMatmul) {
+    if (placed.weight.layout == graph::Layout::kMatmul || placed.weight.layout == graph::Layout::kExperts) {
       MatMulPacker(placed, context, file).Run(placed.offset);
     } else {
       WritePlain(placed, context.checkpoint, file);

@@ -10,15 +10,16 @@
 
 namespace intaglio::compiler {
 
-// Throws Error kDataLoss before anything is written when a tensor is missing or misshapen; the message names both shapes.
-void CheckSources(const WeightLayout& layout, const checkpoint::Checkpoint& checkpoint);
+// Throws Error before anything is planned or written when a tensor is missing (kNotFound) or misshapen (kDataLoss; the message names both
+// shapes). What passes is bounded by the size of the checkpoint.
+void CheckSources(const graph::Graph& graph, const checkpoint::Checkpoint& checkpoint);
 
 struct PackContext {
   const checkpoint::Checkpoint& checkpoint;
   ThreadPool& pool;
   std::function<void(uint64_t done)> on_progress;  // bytes of the file done; called on the calling thread; may throw
 };
-// REQUIRES: CheckSources passed
+// REQUIRES: CheckSources passed for every graph of the layout
 void PackWeights(const WeightLayout& layout, const PackContext& context, OutputFile& file);
 
 }  // namespace intaglio::compiler

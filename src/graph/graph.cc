@@ -11,4 +11,29 @@ std::string_view Name(Op op) {
   return kNames[static_cast<size_t>(op)];
 }
 
+int64_t WeightSource::rows() const {
+  if (num_rows > 0) return num_rows;
+  switch (view) {
+    case SourceView::kRows:
+      return shape.size() == 1 ? shape[0] : shape.num_elements() / shape.back();
+    case SourceView::kColumns:
+      return shape.back();
+    case SourceView::kElements:
+      return shape.num_elements();
+  }
+  return 0;
+}
+
+int64_t WeightSource::cols() const {
+  switch (view) {
+    case SourceView::kRows:
+      return shape.size() == 1 ? 1 : shape.back();
+    case SourceView::kColumns:
+      return shape[shape.size() - 2];
+    case SourceView::kElements:
+      return 1;
+  }
+  return 0;
+}
+
 }  // namespace intaglio::graph

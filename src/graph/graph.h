@@ -41,14 +41,33 @@ enum class Shard : uint8_t {
   kVocab,         // rows of the vocabulary
 };
 // How a weight's bytes are laid out for kernels.
-enum class Layout : uint8_t { kMatmul /* packed blocks of 16 columns */, kVector /* one f32 row */, kTable /* f32 rows */ };
+enum class Layout : uint8_t {
+  kMatmul,    // packed blocks of 16 columns
+  kVector,    // one f32 row
+  kTable,     // f32 rows
+  kExperts,   // a stack [E, N, K] of matrices, each packed as kMatmul from a block of its own on
+};
 
-// One tensor of the checkpoint. Several are concatenated by rows into one weight (q, k, v; gate, up).
+// How a part of a checkpoint's tensor becomes rows of a weight.
+enum class SourceView : uint8_t {
+  kRows,       // rows of the tensor seen as a matrix [product of all sizes but the last, last size]; a vector's rows are its elements
+  kColumns,    // columns of one matrix of a stack [E, K, N] that is stored transposed
+  kElements,   // single elements of the tensor seen as a vector
+};
+// One tensor of the checkpoint, or a part of it: `num_rows` rows of its view from `first_row` on, `row_step` apart. Several are
+// concatenated by rows into one weight (q, k, v; gate, up; experts).
 struct WeightSource {
   std::string name;      // as in the checkpoint: "model.layers.0.self_attn.q_proj.weight"
-  Shape shape;           // expected there
+  Shape shape;           // of the whole tensor, expected there
   Shard shard = Shard::kReplicated;
+  SourceView view = SourceView::kRows;
+  int64_t first_row = 0, num_rows = 0, row_step = 1;   // num_rows 0: all
+  int64_t matrix = 0;    // kColumns: which of the stack
   bool operator==(const WeightSource&) const = default;
+
+  // Rows that it contributes, and elements of each.
+  [[nodiscard]] int64_t rows() const;
+  [[nodiscard]] int64_t cols() const;
 };
 // A weight as the layer that uses it declares it: loader, sharder, packer and parity test all walk these.
 struct Weight {

@@ -289,7 +289,14 @@ std::vector<float> Load(const Weight& weight, const Interpreter::ReadTensor& rea
     const std::vector<float> part = read(source.name);
     Require(static_cast<int64_t>(part.size()) == source.shape.num_elements(), ErrorCode::kDataLoss, "interpreter: ", source.name, " has ",
             part.size(), " elements, expected ", source.shape);
-    data.insert(data.end(), part.begin(), part.end());
+    const int64_t rows = source.rows(), cols = source.cols();
+    const bool is_transposed = source.view == SourceView::kColumns;
+    const int64_t row_stride = is_transposed ? 1 : cols, col_stride = is_transposed ? source.shape.back() : 1;
+    const int64_t base = is_transposed ? source.matrix * source.shape.back() * cols : 0;
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t row = base + (source.first_row + i * source.row_step) * row_stride;
+      for (int64_t col = 0; col < cols; ++col) data.push_back(part[static_cast<size_t>(row + col * col_stride)]);
+    }
   }
   for (float& element : data) element += weight.add;
   return data;

@@ -1,5 +1,6 @@
 #include "graph/print.h"
 
+#include <algorithm>
 #include <charconv>
 #include <sstream>
 
@@ -15,7 +16,7 @@ std::string_view Name(Shard shard) {
 }
 
 std::string_view Name(Layout layout) {
-  constexpr std::array<std::string_view, 3> kNames{"matmul", "vector", "table"};
+  constexpr std::array<std::string_view, 4> kNames{"matmul", "vector", "table", "experts"};
   return static_cast<size_t>(layout) < kNames.size() ? kNames[static_cast<size_t>(layout)] : "?";
 }
 
@@ -77,12 +78,16 @@ void PrintWeight(std::ostream& out, const Weight& weight) {
   out << "  " << weight.name << ' ' << weight.shape << ' ' << Name(weight.layout);
   if (weight.add != 0) out << " + " << Exact(weight.add);
   if (weight.sources.empty()) out << " constant";
-  for (size_t i = 0; i < weight.sources.size(); ++i) {
+  constexpr size_t kMostShown = 3;   // of the many that a stack of experts has
+  for (size_t i = 0; i < std::min(weight.sources.size(), kMostShown); ++i) {
     const WeightSource& source = weight.sources[i];
     out << (i == 0 ? " <- " : ", ");
     if (source.name != weight.name) out << source.name << ' ' << source.shape << ' ';   // usually they are the same
+    if (source.num_rows > 0) out << "rows " << source.first_row << " + " << source.row_step << " x " << source.num_rows << ' ';
+    if (source.view == SourceView::kColumns) out << "transposed matrix " << source.matrix << ' ';
     out << Name(source.shard);
   }
+  if (weight.sources.size() > kMostShown) out << ", … (" << weight.sources.size() << " in all)";
   out << '\n';
 }
 

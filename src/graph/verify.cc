@@ -31,10 +31,24 @@ void CheckSizes(const Graph& graph) {
         graph.rows, " are output rows");
 }
 
+void CheckSource(const Weight& weight, const WeightSource& source) {
+  Check(IsPositive(source.shape) && (source.view != SourceView::kColumns || source.shape.size() >= 2), "source ", source.name, " of ", weight.name,
+        " has shape ", source.shape);
+  const WeightSource whole{.name = source.name, .shape = source.shape, .view = source.view};
+  Check(source.first_row >= 0 && source.row_step >= 1 && source.first_row + (source.rows() - 1) * source.row_step < whole.rows(), "source ",
+        source.name, " of ", weight.name, " takes rows from ", source.first_row, " by ", source.row_step, " beyond its ", whole.rows());
+  const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (source.rows() == 0 ? 1 : whole.rows() * source.cols()) : 1;
+  Check(source.matrix >= 0 && source.matrix < matrices, "source ", source.name, " of ", weight.name, " is matrix ", source.matrix, " of ", matrices);
+  const bool is_matrix = weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts;
+  Check(!is_matrix || source.cols() == weight.shape.back(), "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ",
+        weight.shape);
+}
+
 void CheckWeight(const Weight& weight) {
   Check(!weight.name.empty(), "a weight has no name");
   Check(IsPositive(weight.shape), "weight ", weight.name, " has shape ", weight.shape);
   Check(weight.layout != Layout::kMatmul || weight.shape.size() == 2, "matmul weight ", weight.name, " has shape ", weight.shape);
+  Check(weight.layout != Layout::kExperts || weight.shape.size() == 3, "expert weight ", weight.name, " has shape ", weight.shape);
   Check(weight.layout != Layout::kVector || weight.shape.size() == 1, "vector weight ", weight.name, " has shape ", weight.shape);
   if (weight.constant != nullptr) {
     Check(weight.sources.empty(), "constant ", weight.name, " also has sources");
@@ -43,16 +57,12 @@ void CheckWeight(const Weight& weight) {
     return;
   }
   Check(!weight.sources.empty(), "weight ", weight.name, " has neither sources nor a constant");
-  int64_t rows = 0;
+  int64_t elements = 0;
   for (const WeightSource& source : weight.sources) {
-    Check(source.shape.size() == weight.shape.size() && IsPositive(source.shape), "source ", source.name, " of ", weight.name, " has shape ",
-          source.shape);
-    for (size_t i = 1; i < source.shape.size(); ++i) {
-      Check(source.shape[i] == weight.shape[i], "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ", weight.shape);
-    }
-    rows += source.shape[0];
+    CheckSource(weight, source);
+    elements += source.rows() * source.cols();
   }
-  Check(rows == weight.shape[0], "the sources of weight ", weight.name, " have ", rows, " rows, its shape is ", weight.shape);
+  Check(elements == weight.shape.num_elements(), "the sources of weight ", weight.name, " have ", elements, " elements, its shape is ", weight.shape);
 }
 
 void CheckDeclarations(const Graph& graph) {

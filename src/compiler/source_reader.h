@@ -1,0 +1,35 @@
+// Reads rows of a weight out of the checkpoint's tensors, whatever part of them they are: whole matrices, every second row, columns of a
+// stack of transposed matrices. One reader a task; not thread-safe.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "graph/graph.h"
+
+namespace intaglio::compiler {
+
+class SourceReader {
+ public:
+  // `weight` and `checkpoint` outlive the reader.
+  SourceReader(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint) : weight_(weight), checkpoint_(checkpoint) {}
+
+  // Rows [begin, begin + count) of the stacked sources, as f32.   REQUIRES: out.size() is count times the weight's columns
+  void Read(int64_t begin, int64_t count, std::span<float> out);
+  // The same bit for bit.   REQUIRES: IsBf16()
+  void ReadBf16(int64_t begin, int64_t count, std::span<uint16_t> out) const;
+  // True if every row is stored as bfloat16 in one piece.
+  [[nodiscard]] static bool IsBf16(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint);
+
+ private:
+  void ReadSource(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
+  void ReadColumns(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
+
+  const graph::Weight& weight_;
+  const checkpoint::Checkpoint& checkpoint_;
+  const graph::WeightSource* cached_ = nullptr;   // whose matrix, or whole small tensor, is in cache_
+  std::vector<float> cache_;
+};
+
+}  // namespace intaglio::compiler

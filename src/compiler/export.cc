@@ -129,8 +129,8 @@ ExportReport Export(const ExportOptions& options) {
   const ResolvedOptions resolved = compiler::Resolve(options, *model, *checkpoint);
 
   const std::vector<graph::Graph> graphs = BuildGraphs(options, resolved, *model);
+  for (const graph::Graph& graph : graphs) compiler::CheckSources(graph, *checkpoint);
   const compiler::WeightLayout weights = compiler::PlaceWeights(graphs, resolved.dtype);
-  compiler::CheckSources(weights, *checkpoint);
   const int64_t largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1);
   const compiler::KvLayout kv =
       compiler::PlaceKvCache(graphs.front(), {.max_context = resolved.max_context, .max_slots = resolved.max_slots, .largest_step = largest_step});

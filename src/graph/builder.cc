@@ -41,7 +41,7 @@ Builder Builder::InLayer(int32_t layer) const {
   return inner;
 }
 
-ValueRef Builder::Declare(graph::Weight weight) const {
+ValueRef Builder::DeclareNamed(graph::Weight weight) const {
   for (size_t i = 0; i < graph_->values.size(); ++i) {
     const Value& value = graph_->values[i];
     if (value.source != Source::kWeight || graph_->weights[static_cast<size_t>(value.index)].name != weight.name) continue;
@@ -55,9 +55,14 @@ ValueRef Builder::Declare(graph::Weight weight) const {
   return Append(*graph_, std::move(value));
 }
 
+ValueRef Builder::Declare(graph::Weight weight) const {
+  weight.name = StrCat(scope_, '.', weight.name);
+  return DeclareNamed(std::move(weight));
+}
+
 ValueRef Builder::Weight(std::string_view name, Shape shape, Shard shard, Layout layout, float add) const {
   const std::string full_name = In(name).scope();
-  return Declare({.name = full_name,
+  return DeclareNamed({.name = full_name,
                   .shape = shape,
                   .layout = layout,
                   .sources = {{.name = full_name, .shape = std::move(shape), .shard = shard}},
@@ -68,7 +73,7 @@ ValueRef Builder::Weight(std::string_view name, Shape shape, Shard shard, Layout
 ValueRef Builder::Table(const std::string& name, Shape shape, std::shared_ptr<const std::vector<float>> data) const {
   if (data == nullptr || static_cast<int64_t>(data->size()) != shape.num_elements())
     throw std::logic_error(StrCat("table ", name, " is not ", shape));
-  return Declare({.name = name, .shape = std::move(shape), .layout = Layout::kTable, .sources = {}, .constant = std::move(data)});
+  return DeclareNamed({.name = name, .shape = std::move(shape), .layout = Layout::kTable, .sources = {}, .constant = std::move(data)});
 }
 
 ValueRef Builder::Cache(int64_t kv_heads, int64_t head_dim, int64_t window) const {

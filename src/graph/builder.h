@@ -44,13 +44,16 @@ class Builder {
   // The KV cache of the layer this builder is in. REQUIRES: within InLayer(), once a layer.
   [[nodiscard]] ValueRef Cache(int64_t kv_heads, int64_t head_dim, int64_t window) const;
 
+  // A weight of any layout and origin; its name gets the scope.
+  [[nodiscard]] ValueRef Declare(graph::Weight weight) const;
+
   // Appends a node; the general form of the functions below. Returns its outputs.
   std::vector<ValueRef> Emit(Op op, const std::vector<ValueRef>& inputs, Attrs attrs = NoAttrs{}) const;
   // Names a value for parity tests: "attn_in" within layer 3 is "layer3.attn_in". Returns `value`.
   ValueRef Probe(std::string_view name, ValueRef value) const;
 
  private:
-  [[nodiscard]] ValueRef Declare(graph::Weight weight) const;
+  [[nodiscard]] ValueRef DeclareNamed(graph::Weight weight) const;
 
   Graph* graph_;
   std::string scope_;

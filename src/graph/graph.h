@@ -126,7 +126,31 @@ struct AttentionAttrs {
   float scale = 0;
   bool operator==(const AttentionAttrs&) const = default;
 };
-using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs>;
+// How a router scores experts.
+enum class RouterScoring : uint8_t {
+  kSoftmax,         // over all experts, then the top k
+  kSigmoid,         // of each expert by itself
+  kSoftmaxOfTopK,   // the top k logits, then softmax over them
+};
+struct RouteAttrs {
+  int64_t num_experts = 0, top_k = 0;
+  RouterScoring scoring = RouterScoring::kSoftmax;
+  bool normalise = false;                       // weights divided by their sum
+  int64_t num_groups = 1, top_groups = 1;       // experts come from the top_groups best groups (by the sum of their two best)
+  float scale = 1.0f;                           // of the weights, at the end
+  bool operator==(const RouteAttrs&) const = default;
+};
+struct ExpertAttrs {
+  int64_t num_experts = 0;
+  Segments segments{};                          // ExpertMatMul only
+  bool has_bias = false, has_weights = false;   // optional operands
+  bool operator==(const ExpertAttrs&) const = default;
+};
+struct ClampAttrs {
+  float alpha = 1.0f, limit = 0.0f;
+  bool operator==(const ClampAttrs&) const = default;
+};
+using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs, ClampAttrs>;
 
 struct Node {
   Op op = Op::kAdd;

@@ -187,6 +187,83 @@ std::vector<Value> InferGated(const Rule& rule) {
   return Like({x[0], x[1] / 2});
 }
 
+std::vector<Value> InferGatedClamped(const Rule& rule) {
+  const auto& attrs = rule.attrs<ClampAttrs>();
+  rule.Check(attrs.limit > 0 && attrs.alpha > 0, "alpha is ", attrs.alpha, " and limit ", attrs.limit, ", expected positive numbers");
+  const Shape& x = rule.Matrix(0, "x");
+  rule.Check(x[1] % 2 == 0, "x has ", x[1], " columns, expected gate and up of one width");
+  return Like({x[0], x[1] / 2});
+}
+
+std::vector<Value> InferRoute(const Rule& rule, size_t num_inputs) {
+  const auto& attrs = rule.attrs<RouteAttrs>();
+  const Shape& logits = rule.Matrix(0, "logits");
+  rule.ExpectRows(logits, "logits");
+  rule.Check(attrs.num_experts >= 1 && attrs.num_experts <= kMaxExperts && logits[1] == attrs.num_experts, "logits have ", logits[1],
+             " columns for ", attrs.num_experts, " experts (at most ", kMaxExperts, ")");
+  rule.Check(attrs.top_k >= 1 && attrs.top_k <= attrs.num_experts && attrs.top_k <= kMaxTopK, "top_k is ", attrs.top_k, " of ", attrs.num_experts,
+             " experts (at most ", kMaxTopK, ")");
+  rule.Check(attrs.num_groups >= 1 && attrs.num_experts % attrs.num_groups == 0 && attrs.top_groups >= 1 && attrs.top_groups <= attrs.num_groups &&
+                 attrs.top_k <= attrs.num_experts / attrs.num_groups * attrs.top_groups,
+             "cannot take ", attrs.top_k, " experts from ", attrs.top_groups, " of ", attrs.num_groups, " groups");
+  if (num_inputs == 2) {
+    (void)rule.WeightOf(1, Layout::kVector, "correction bias");
+    rule.ExpectShape(1, {attrs.num_experts}, "correction bias");
+  }
+  std::vector<Value> outputs = Like({logits[0], attrs.top_k}, DType::kI32);
+  outputs.push_back(Like({logits[0], attrs.top_k}).front());
+  return outputs;
+}
+
+// Expert ids or positions: i32 [R, k].
+const Shape& Choices(const Rule& rule, size_t i, std::string_view what) {
+  rule.Check(rule.input(i).dtype == DType::kI32 && rule.input(i).shape.size() == 2, what, " are not an i32 matrix");
+  rule.ExpectRows(rule.input(i).shape, what);
+  return rule.input(i).shape;
+}
+
+std::vector<Value> InferExpertGroup(const Rule& rule) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  std::vector<Value> outputs = Like(Choices(rule, 0, "ids"), DType::kI32);
+  outputs.push_back(Like({1, attrs.num_experts + 1}, DType::kI32).front());
+  return outputs;
+}
+
+std::vector<Value> InferExpertGather(const Rule& rule, size_t num_inputs) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  rule.Check(num_inputs == (attrs.has_weights ? 3u : 2u), "has ", num_inputs, " operands, its attributes say otherwise");
+  const Shape &x = rule.Matrix(0, "x"), &positions = Choices(rule, 1, "positions");
+  rule.ExpectRows(x, "x");
+  if (attrs.has_weights) rule.ExpectShape(2, positions, "weights");
+  return Like({positions[0] * positions[1], x[1]});
+}
+
+std::vector<Value> InferExpertMatMul(const Rule& rule, size_t num_inputs) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  rule.Check(num_inputs == (attrs.has_bias ? 4u : 3u), "has ", num_inputs, " operands, its attributes say otherwise");
+  const Shape& x = rule.Matrix(0, "x");
+  const Weight& weight = rule.WeightOf(1, Layout::kExperts, "weight");
+  rule.Check(weight.shape[0] == attrs.num_experts && weight.shape[2] == x[1], "weight has shape ", weight.shape, ", x has shape ", x);
+  rule.Check(rule.input(2).dtype == DType::kI32, "offsets are not i32");
+  rule.ExpectShape(2, {1, attrs.num_experts + 1}, "offsets");
+  CheckSegments(rule, attrs.segments, x[1]);
+  if (attrs.has_bias) {
+    (void)rule.WeightOf(3, Layout::kTable, "bias");
+    rule.ExpectShape(3, {attrs.num_experts, weight.shape[1]}, "bias");
+  }
+  return Like({x[0], weight.shape[1]});
+}
+
+std::vector<Value> InferExpertCombine(const Rule& rule, size_t num_inputs) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  rule.Check(num_inputs == (attrs.has_weights ? 4u : 3u), "has ", num_inputs, " operands, its attributes say otherwise");
+  const Shape &y = rule.Matrix(0, "y"), &positions = Choices(rule, 1, "positions");
+  rule.Check(y[0] == positions[0] * positions[1], "y has ", y[0], " rows, positions ", positions);
+  rule.ExpectShape(2, positions, "ids");
+  if (attrs.has_weights) rule.ExpectShape(3, positions, "weights");
+  return Like({positions[0], y[1]});
+}
+
 std::vector<Value> InferGatherRows(const Rule& rule) {
   (void)rule.attrs<NoAttrs>();
   const Shape& x = rule.Matrix(0, "x");
@@ -240,6 +317,18 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
     case Op::kGatedSilu:
     case Op::kGatedGeluTanh:
       return InferGated(rule);
+    case Op::kGatedClamped:
+      return InferGatedClamped(rule);
+    case Op::kRoute:
+      return InferRoute(rule, node.inputs.size());
+    case Op::kExpertGroup:
+      return InferExpertGroup(rule);
+    case Op::kExpertGather:
+      return InferExpertGather(rule, node.inputs.size());
+    case Op::kExpertMatMul:
+      return InferExpertMatMul(rule, node.inputs.size());
+    case Op::kExpertCombine:
+      return InferExpertCombine(rule, node.inputs.size());
     case Op::kGatherRows:
       return InferGatherRows(rule);
     case Op::kSample:

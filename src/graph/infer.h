@@ -9,6 +9,8 @@ namespace intaglio::graph {
 
 // Columns of Sample's second output: log-probability of the chosen id, then 20 ids (as i32 bits) and their log-probabilities.
 inline constexpr int64_t kLogprobCols = 41;
+// What routing is made for.
+inline constexpr int64_t kMaxExperts = 1024, kMaxTopK = 64;
 
 // The values that `node` produces: dtype, shape and, for a KV cache, which one. Throws std::logic_error naming op, scope, what was
 // found and what was expected. REQUIRES: the ids in node.inputs are in range.

@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "graph/infer.h"
+#include "graph/interpret_experts.h"
 #include "graph/verify.h"
 
 namespace intaglio::graph {
@@ -62,10 +63,13 @@ class Run {
   void Slice(const Node& node);
   void KvUpdate(const Node& node);
   void Attention(const Node& node);
+  void Experts(const Node& node);
   void GatherRows(const Node& node);
   void Sample(const Node& node);
   template <typename Function>
   void Elementwise(const Node& node, Function function);
+  template <typename Function>
+  void GatedPairs(const Node& node, Function function);
   template <typename Function>
   void Gated(const Node& node, Function activation);
 
@@ -222,12 +226,26 @@ void Run::Elementwise(const Node& node, Function function) {
 }
 
 template <typename Function>
-void Run::Gated(const Node& node, Function activation) {
+void Run::GatedPairs(const Node& node, Function function) {
   const std::span<const float> x = In(node, 0);
   const size_t n = Cols(node.outputs[0]);
   for (size_t row = 0; row < x.size(); row += 2 * n) {
-    for (size_t i = 0; i < n; ++i) Out(node).push_back(static_cast<float>(activation(x[row + i]) * x[row + n + i]));
+    for (size_t i = 0; i < n; ++i) Out(node).push_back(static_cast<float>(function(x[row + i], x[row + n + i])));
   }
+}
+
+template <typename Function>
+void Run::Gated(const Node& node, Function activation) {
+  GatedPairs(node, [&](double gate, double up) { return activation(gate) * up; });
+}
+
+void Run::Experts(const Node& node) {
+  std::vector<ExpertOperand> operands;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    operands.push_back({.f32 = In(node, i), .i32 = buffers_[static_cast<size_t>(node.inputs[i])].i32, .cols = Cols(node.inputs[i])});
+  }
+  std::vector<Buffer> outputs = InterpretExperts(node, operands);
+  for (size_t i = 0; i < outputs.size(); ++i) buffers_[static_cast<size_t>(node.outputs[i])] = std::move(outputs[i]);
 }
 
 void Run::Execute(const Node& node) {
@@ -260,6 +278,19 @@ void Run::Execute(const Node& node) {
       return Gated(node, SiluOf);
     case Op::kGatedGeluTanh:
       return Gated(node, GeluTanhOf);
+    case Op::kGatedClamped: {
+      const auto& attrs = std::get<ClampAttrs>(node.attrs);
+      return GatedPairs(node, [&](double gate, double up) {
+        gate = std::min<double>(gate, attrs.limit);
+        return (std::clamp<double>(up, -attrs.limit, attrs.limit) + 1) * gate / (1 + std::exp(-gate * attrs.alpha));
+      });
+    }
+    case Op::kRoute:
+    case Op::kExpertGroup:
+    case Op::kExpertGather:
+    case Op::kExpertMatMul:
+    case Op::kExpertCombine:
+      return Experts(node);
     case Op::kGatherRows:
       return GatherRows(node);
     case Op::kSample:

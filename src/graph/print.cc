@@ -68,6 +68,19 @@ struct AttrsPrinter {
     out << '}';
   }
   void operator()(const SliceAttrs& a) const { out << " {columns " << a.begin << " to " << a.begin + a.size << '}'; }
+  void operator()(const RouteAttrs& a) const {
+    constexpr std::array<std::string_view, 3> kScorings{"softmax", "sigmoid", "softmax_of_top_k"};
+    out << " {top " << a.top_k << " of " << a.num_experts << ", " << kScorings[static_cast<size_t>(a.scoring)] << (a.normalise ? ", normalised" : "");
+    if (a.num_groups > 1) out << ", " << a.top_groups << " of " << a.num_groups << " groups";
+    if (a.scale != 1) out << ", scale " << Exact(a.scale);
+    out << '}';
+  }
+  void operator()(const ExpertAttrs& a) const {
+    out << " {experts " << a.num_experts;
+    if (a.segments.back() != 0) out << ", segments " << Join(a.segments, " ");
+    out << (a.has_bias ? ", bias" : "") << (a.has_weights ? ", weights" : "") << '}';
+  }
+  void operator()(const ClampAttrs& a) const { out << " {alpha " << Exact(a.alpha) << ", limit " << Exact(a.limit) << '}'; }
   void operator()(const AttentionAttrs& a) const {
     out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale "
         << Exact(a.scale) << '}';

@@ -9,6 +9,8 @@
 namespace intaglio::kernels {
 namespace {
 
+constexpr int64_t kMaxBytes = int64_t{1} << 50;   // more than any memory, and far from overflow
+
 bool FollowsOutputs(const KernelCall& call) { return call.params.ints[kDomain] == static_cast<int64_t>(Domain::kOutputs); }
 
 const char* CheckSameShape(const KernelCall& call, int num_inputs) noexcept {
@@ -35,7 +37,8 @@ const char* CheckRotation(const KernelCall& call) noexcept {
 }  // namespace
 
 bool IsMatrix(const Tensor& tensor) noexcept {
-  return tensor.is_present() && tensor.dtype == DType::kF32 && tensor.rows > 0 && tensor.cols > 0 && tensor.stride >= tensor.cols;
+  if (!tensor.is_present() || tensor.dtype != DType::kF32) return false;
+  return tensor.rows > 0 && tensor.cols > 0 && tensor.stride >= tensor.cols && tensor.stride <= kMaxBytes / 4 / tensor.rows;
 }
 
 const char* CheckDomain(const KernelCall& call) noexcept {

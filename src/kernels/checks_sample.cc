@@ -21,10 +21,8 @@ const char* CheckSample(const KernelCall& call) noexcept {
   if (!IsMatrix(logits) || logits.rows != ids.rows) return "the logits are not an f32 matrix with a row per id";
   if (logits.cols > kMaxVocab) return "the vocabulary is larger than 2097152";
   if (!IsMatrix(workspace) || workspace.stride != workspace.cols) return "the workspace is not a dense f32 matrix";
-  if (workspace.rows > INT64_MAX / 4 / workspace.cols ||
-      workspace.rows * workspace.cols * static_cast<int64_t>(sizeof(float)) < SampleWorkspaceBytes(ids.rows, logits.cols)) {
+  if (workspace.rows * workspace.cols * static_cast<int64_t>(sizeof(float)) < SampleWorkspaceBytes(ids.rows, logits.cols))
     return "the workspace is too small";
-  }
   if (logprobs.is_present() && (!IsMatrix(logprobs) || logprobs.rows != ids.rows || logprobs.cols < sample_params::kLogprobCols)) {
     return "the log-probabilities are not an f32 matrix with a row per id";
   }

@@ -122,6 +122,19 @@ TEST(Attention, IsTheSameWithAndWithoutAWorkspace) {
   }
 }
 
+TEST(Attention, FewRowsShareALongContextByItsSpans) {
+  const Kernel* kernel = FindKernel("attention", SupportedIsas().back());
+  KvWorld world(kFull, 1, 1);
+  world.Prepare({{0, 700}});
+  const Matrix q(1, 512), out(1, 512), workspace(1, AttentionWorkspaceBytes(1, 8, 2, 64, 1024) / 4);
+  KernelCall call = world.AttendCall(out, q);
+  EXPECT_EQ(kernel->num_tasks(call, world.view(), 0), 2);   // one a key/value head
+  EXPECT_EQ(kernel->num_tasks(call, world.view(), 1), 0);
+  call.operands[3] = workspace.tensor();
+  EXPECT_EQ(kernel->num_tasks(call, world.view(), 0), 2 * 3);   // positions 0-255, 256-511, 512-700
+  EXPECT_EQ(kernel->num_tasks(call, world.view(), 1), 2);
+}
+
 TEST(Attention, IsTheSameAloneAndBesideOtherSequences) {
   for (const Heads& h : {kFull, kSliding}) {
     const std::vector<Sequence> expected = Walked(h, {40, 300, 7, 129}, {});

@@ -31,11 +31,12 @@ struct Bundle {
 };
 
 // Collects files in `<path>.tmp<pid>` beside the target and renames the directory on Commit. An existing target is an Error
-// kInvalidArgument unless `force`; it is replaced only at Commit, and only if it is itself a bundle or an empty directory.
+// kInvalidArgument unless `force`; it is replaced only at Commit, in one step where the file system can exchange two names, and only if
+// it is itself a bundle or an empty directory.
 class BundleWriter {
  public:
   BundleWriter(std::filesystem::path path, bool force);
-  ~BundleWriter();  // removes everything if Commit() did not run
+  ~BundleWriter();  // removes everything if Commit() did not run, the directories above the target that it made too
   BundleWriter(const BundleWriter&) = delete;
   BundleWriter& operator=(const BundleWriter&) = delete;
 

@@ -1,5 +1,6 @@
 // Little-endian writing, and reading that never leaves its span: what plan.bin is made of.
 #pragma once
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +12,8 @@
 #include "base/fail.h"
 
 namespace intaglio::bundle {
+
+static_assert(std::endian::native == std::endian::little, "numbers are copied as they lie in memory");
 
 class ByteWriter {
  public:

@@ -1,6 +1,7 @@
 #include "bundle/manifest.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/fail.h"
 
@@ -54,8 +55,8 @@ class Fields {
     out = *dtype;
   }
   template <typename T>
-  void Numbers(const char* key, std::vector<T>& out) const {
-    for (const Json& item : List(key)) out.push_back(ToNumber<T>(item, key, 0));
+  void Numbers(const char* key, std::vector<T>& out, int64_t least = 0) const {
+    for (const Json& item : List(key)) out.push_back(ToNumber<T>(item, key, least));
   }
   [[nodiscard]] const Json& List(const char* key) const {
     const Json& value = At(key);
@@ -71,7 +72,7 @@ class Fields {
   T ToNumber(const Json& value, const char* key, int64_t least) const {
     Require(value.is_number_integer(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not an integer");
     const bool is_in_range = value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>()) : std::in_range<T>(value.get<int64_t>());
-    Require(is_in_range && (value.is_number_unsigned() || value.get<int64_t>() >= least), ErrorCode::kDataLoss, path_, ": \"", key,
+    Require(is_in_range && std::cmp_greater_equal(value.get<T>(), least), ErrorCode::kDataLoss, path_, ": \"", key,
             "\" is out of range: ", value.dump());
     return value.get<T>();
   }
@@ -136,7 +137,8 @@ std::string ToJson(const Manifest& m) {
       {"memory", {{"weights", m.memory.weights}, {"kv_cache", m.memory.kv_cache}, {"arena", m.memory.arena}, {"tokenizer", m.memory.tokenizer}}},
       {"weights", ToJsonList(m.weights)},
       {"files", files}};
-  return json.dump(1) + "\n";
+  // The source's name may be any bytes: what is not UTF-8 is replaced.
+  return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 
 Manifest ManifestFromJson(std::string_view text, const std::string& where) {
@@ -162,8 +164,8 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Number("max_context", m.max_context, 1);
   in.Number("max_slots", m.max_slots, 1);
   in.Number("speculation", m.speculation);
-  in.Numbers("prefill_buckets", m.prefill_buckets);
-  in.Numbers("batch_buckets", m.batch_buckets);
+  in.Numbers("prefill_buckets", m.prefill_buckets, 1);
+  in.Numbers("batch_buckets", m.batch_buckets, 1);
   in.Numbers("eos_ids", m.eos_ids);
   in.Number("bos_id", m.bos_id, -1);
   in.Number("pad_id", m.pad_id, -1);

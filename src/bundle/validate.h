@@ -4,11 +4,8 @@
 
 namespace intaglio::bundle {
 
-// Bytes that a weight of `rows` x `cols` takes in a weights file, whatever its layout: rows in blocks of 16, columns in pairs.
-[[nodiscard]] uint64_t WeightBytes(int64_t rows, int64_t cols, DType dtype);
-
-// Throws Error kDataLoss: every operand lies inside its space and is as large as its shape says, offsets are aligned, KV layers tile
-// the pool, buckets have their plans.
+// Throws Error kDataLoss: every operand and weight lies inside its space, operands are as large as their shapes say, offsets are aligned, KV layers
+// tile the pool, every bucket has its plan. What only kernels can judge (packed sizes, parameters) is checked where calls are resolved.
 void Validate(const Bundle& bundle);
 
 }  // namespace intaglio::bundle

@@ -24,11 +24,20 @@ void Report(const ExportOptions& options, std::string_view stage, uint64_t done,
   if (options.on_progress) options.on_progress({.stage = stage, .done = done, .total = total});
 }
 
-std::vector<graph::Graph> BuildGraphs(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model) {
+// config.json as error messages name it; a GGUF file holds its own.
+HfConfig ReadConfig(const ExportOptions& options, const Checkpoint& checkpoint) {
+  const bool is_file = options.source.extension() == ".gguf";
+  return HfConfig::Parse(checkpoint.config_json(), (is_file ? options.source : options.source / "config.json").string());
+}
+
+// One graph per phase and bucket, rewritten. All of their weights are in the checkpoint, with the shapes that config.json implies.
+std::vector<graph::Graph> BuildGraphs(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model,
+                                      const Checkpoint& checkpoint) {
   std::vector<graph::Graph> graphs;
   const std::vector<models::GraphSizes> sizes = GraphsOf(resolved);
   for (const models::GraphSizes& size : sizes) {
     graphs.push_back(model.Build(size));
+    compiler::CheckSources(graphs.back(), checkpoint);
     compiler::RunPipeline(graphs.back(), {.keep_probes = options.keep_probes});
     Report(options, "building graphs", graphs.size(), sizes.size());
   }
@@ -124,12 +133,12 @@ void WriteWeights(const ExportOptions& options, const compiler::WeightLayout& la
 ExportReport Export(const ExportOptions& options) {
   Report(options, "reading", 0, 1);
   const auto checkpoint = Checkpoint::Open(options.source);
-  const HfConfig config = HfConfig::Parse(checkpoint->config_json(), (options.source / "config.json").string());
+  const HfConfig config = ReadConfig(options, *checkpoint);
   const auto model = models::ParseModel(config);
   const ResolvedOptions resolved = compiler::Resolve(options, *model, *checkpoint);
+  bundle::BundleWriter writer(options.output, options.force);
 
-  const std::vector<graph::Graph> graphs = BuildGraphs(options, resolved, *model);
-  for (const graph::Graph& graph : graphs) compiler::CheckSources(graph, *checkpoint);
+  const std::vector<graph::Graph> graphs = BuildGraphs(options, resolved, *model, *checkpoint);
   const compiler::WeightLayout weights = compiler::PlaceWeights(graphs, resolved.dtype);
   const int64_t largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1);
   const compiler::KvLayout kv =
@@ -147,7 +156,6 @@ ExportReport Export(const ExportOptions& options) {
     graph_text += graph::Print(graph) + "\n";
   }
 
-  bundle::BundleWriter writer(options.output, options.force);
   writer.AddFile(bundle::kPlanFile, SerializePlans(plans));
   writer.AddFile(bundle::kGraphFile, std::as_bytes(std::span(graph_text)));
   for (const auto& [name, contents] : checkpoint->companion_files()) writer.AddFile(name, std::as_bytes(std::span(contents)));

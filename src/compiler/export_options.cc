@@ -8,7 +8,9 @@ namespace intaglio::compiler {
 namespace {
 
 constexpr int64_t kDefaultMaxContext = 4096;
-constexpr int32_t kLargestBucket = 65536, kLargestBatch = 1024, kLargestSpeculation = 64;
+// Far beyond any use; they keep tables and products sane.
+constexpr int64_t kLargestContext = int64_t{1} << 24;
+constexpr int32_t kLargestStep = 1 << 16, kLargestBatch = 1024, kLargestSpeculation = 64;
 constexpr int32_t kPrefillOutputs = 16;  // output rows of a chunk: bounds the logits in the arena; runs that want every logit use chunks of this size
 
 std::vector<int32_t> SortedUnique(std::vector<int32_t> values, const char* option, int32_t largest) {
@@ -35,14 +37,21 @@ DType ParseDType(const std::string& name, const checkpoint::Checkpoint& checkpoi
   return name == "f32" ? DType::kF32 : DType::kBF16;
 }
 
+void CheckContext(int64_t tokens, int64_t max_position) {
+  Require(tokens >= 1, ErrorCode::kInvalidArgument, "export: --max-context ", tokens, " is not a number of tokens");
+  Require(tokens <= max_position, ErrorCode::kInvalidArgument, "export: --max-context ", tokens, " is beyond the model's own limit of ", max_position,
+          " (max_position_embeddings)");
+  Require(tokens <= kLargestContext, ErrorCode::kInvalidArgument, "export: --max-context ", tokens, " is beyond ", kLargestContext,
+          ", the longest that can be planned");
+}
+
 }  // namespace
 
 ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint) {
   ResolvedOptions r;
   r.dtype = ParseDType(options.dtype, checkpoint);
-  Require(options.max_context >= 0 && options.max_context <= model.max_position(), ErrorCode::kInvalidArgument, "export: --max-context ",
-          options.max_context, " is beyond the model's own limit of ", model.max_position(), " (max_position_embeddings)");
-  r.max_context = options.max_context > 0 ? options.max_context : std::min(model.max_position(), kDefaultMaxContext);
+  r.max_context = options.max_context != 0 ? options.max_context : std::min(model.max_position(), kDefaultMaxContext);
+  CheckContext(r.max_context, model.max_position());
 
   const bool has_batch_buckets = !options.batch_buckets.empty();
   r.batch_buckets = SortedUnique(has_batch_buckets ? options.batch_buckets : std::vector<int32_t>{1, 2, 4}, "--batch-buckets", kLargestBatch);
@@ -52,11 +61,14 @@ ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model
   std::erase_if(r.batch_buckets, [&](int32_t bucket) { return bucket > r.max_slots; });
   if (r.batch_buckets.empty() || r.batch_buckets.back() < r.max_slots) r.batch_buckets.push_back(r.max_slots);
 
-  r.prefill_buckets = SortedUnique(options.prefill_buckets.empty() ? std::vector<int32_t>{16, 64, 256} : options.prefill_buckets, "--prefill-buckets",
-                                   kLargestBucket);
+  r.prefill_buckets =
+      SortedUnique(options.prefill_buckets.empty() ? std::vector<int32_t>{16, 64, 256} : options.prefill_buckets, "--prefill-buckets", kLargestStep);
   Require(options.speculation >= 0 && options.speculation <= kLargestSpeculation, ErrorCode::kInvalidArgument, "export: --speculation ",
           options.speculation, " is not within 0 to ", kLargestSpeculation);
   r.speculation = options.speculation;
+  const int64_t rows = int64_t{r.max_slots} * (r.speculation + 1);
+  Require(rows <= kLargestStep, ErrorCode::kInvalidArgument, "export: ", r.max_slots, " sequences with --speculation ", r.speculation,
+          " make steps of ", rows, " rows; at most ", kLargestStep, " are possible");
   return r;
 }
 

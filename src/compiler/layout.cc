@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/assert.h"
+#include "base/fail.h"
 #include "kernels/kv_layout.h"
 #include "kernels/pack.h"
 
@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kPageBytes = 4096;   // big weights start on a page, so that ranks and readahead work in whole ones
 constexpr uint64_t kLineBytes = 64;
+constexpr double kLargestPool = 1e15;  // bytes of one layer; sums over layers stay within 64 bits
 
 uint64_t AlignUp(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
@@ -19,8 +20,9 @@ PlacedWeight Place(const graph::Weight& weight, DType matmul_dtype, uint64_t& en
   PlacedWeight placed{.weight = weight, .dtype = is_packed ? matmul_dtype : DType::kF32, .cols = weight.shape.back()};
   placed.matrices = weight.layout == graph::Layout::kExperts ? weight.shape[0] : 1;
   placed.matrix_rows = weight.shape.size() > 1 ? weight.shape[weight.shape.size() - 2] : 1;
-  placed.rows = weight.layout == graph::Layout::kExperts ? placed.matrices * static_cast<int64_t>(AlignUp(static_cast<uint64_t>(placed.matrix_rows), kernels::kLanes))
-                                    : placed.matrix_rows;
+  placed.rows = weight.layout == graph::Layout::kExperts
+                    ? placed.matrices * static_cast<int64_t>(AlignUp(static_cast<uint64_t>(placed.matrix_rows), kernels::kLanes))
+                    : placed.matrix_rows;
   placed.bytes = is_packed ? static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, placed.dtype))
                            : static_cast<uint64_t>(placed.rows) * static_cast<uint64_t>(placed.cols) * sizeof(float);
   placed.offset = AlignUp(end, placed.bytes >= kPageBytes ? kPageBytes : kLineBytes);
@@ -53,7 +55,11 @@ KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes) {
       const int64_t blocks = cache.window == 0 ? full_blocks : std::min(full_blocks, (reach + kernels::kKvTile - 1) / kernels::kKvTile + 1);
       group = layout.groups.insert(layout.groups.end(), {.window = cache.window, .blocks_per_slot = blocks});
     }
-    const auto bytes = static_cast<uint64_t>(sizes.max_slots * group->blocks_per_slot * kernels::KvBlockBytes(cache.kv_heads, cache.head_dim));
+    const int64_t blocks = sizes.max_slots * group->blocks_per_slot, block_bytes = kernels::KvBlockBytes(cache.kv_heads, cache.head_dim);
+    Require(static_cast<double>(blocks) * static_cast<double>(block_bytes) < kLargestPool, ErrorCode::kInvalidArgument, "export: a context of ",
+            sizes.max_context, " tokens for ", sizes.max_slots,
+            " sequences needs more KV cache than any machine has; lower --max-context or --max-batch");
+    const auto bytes = static_cast<uint64_t>(blocks * block_bytes);
     layout.layers.push_back({.group = static_cast<int32_t>(group - layout.groups.begin()),
                              .kv_heads = cache.kv_heads,
                              .head_dim = cache.head_dim,

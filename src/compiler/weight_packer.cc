@@ -54,7 +54,8 @@ class MatMulPacker {
         is_bf16_throughout_(placed.dtype == DType::kBF16 && SourceReader::IsBf16(placed.weight, context.checkpoint)) {
     const auto is_transposed = [](const graph::WeightSource& source) { return source.view == graph::SourceView::kColumns; };
     // A transposed matrix has to be read whole: then a task is a matrix.
-    blocks_per_task_ = std::ranges::any_of(placed.weight.sources, is_transposed) ? blocks_per_matrix_ : std::max<int64_t>(1, kTaskBytes / block_bytes_);
+    blocks_per_task_ =
+        std::ranges::any_of(placed.weight.sources, is_transposed) ? blocks_per_matrix_ : std::max<int64_t>(1, kTaskBytes / block_bytes_);
   }
 
   // Reports `done_before` plus what is written of this weight.

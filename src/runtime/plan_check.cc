@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "kernels/kv_layout.h"
+#include "kernels/pack.h"
 #include "kernels/params.h"
 
 namespace intaglio::runtime {
@@ -33,6 +34,8 @@ class CallChecker {
     CheckSpaces();
     CheckCapacity();
     const std::string_view kernel = call_.kernel;
+    if (kernel.starts_with("matmul_")) CheckPacked(operand(2));
+    if (kernel.starts_with("embed_")) CheckPacked(operand(1));
     if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
     if (kernel == "rope" || kernel == "norm_rope") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the rotary table for a context");
     if (kernel == "sample") CheckAtLeast(operand(1).cols, manifest_.vocab_size, "logits for a vocabulary");
@@ -66,6 +69,16 @@ class CallChecker {
     const int64_t capacity = domain == static_cast<int64_t>(kernels::Domain::kRows) ? plan_.rows : plan_.outputs;
     CheckAtLeast(operand(call_.kernel == "kv_write" ? 1 : 0).rows, capacity, "rows for a step");
     if (call_.kernel == "gather_rows") CheckAtLeast(operand(1).rows, plan_.rows, "rows to gather from, in a step");
+  }
+
+  // The reader of bundles cannot tell packed weights, which are padded to whole blocks, from plain ones.
+  void CheckPacked(const Operand& weight) const {
+    constexpr int64_t kMaxSide = int64_t{1} << 30;  // keeps PackedBytes within 64 bits
+    const bool is_weight = (weight.dtype == DType::kF32 || weight.dtype == DType::kBF16) && weight.rows > 0 && weight.rows <= kMaxSide &&
+                           weight.cols > 0 && weight.cols <= kMaxSide;
+    Require(is_weight, "has no packed weight, but ", Name(weight.dtype), ' ', weight.rows, " x ", weight.cols);
+    const auto bytes = static_cast<uint64_t>(kernels::PackedBytes(weight.rows, weight.cols, weight.dtype));
+    Require(weight.bytes >= bytes, "has ", weight.bytes, " bytes of packed weight, ", weight.rows, " x ", weight.cols, " takes ", bytes);
   }
 
   void CheckKvCache(const Operand& cache) const {

@@ -4,6 +4,7 @@
 
 #include "intaglio/error.h"
 #include "kernels/kv_layout.h"
+#include "kernels/pack.h"
 #include "kernels/params.h"
 
 namespace intaglio::runtime {
@@ -18,6 +19,13 @@ constexpr uint64_t kCacheBytes = kBlocks * kernels::KvBlockBytes(kHeads, kDim);
 Operand F32(Space space, int64_t rows, int64_t cols) {
   return {
       .space = space, .dtype = DType::kF32, .offset = 0, .bytes = static_cast<uint64_t>(rows * cols) * 4, .rows = rows, .cols = cols, .stride = cols};
+}
+
+// A packed weight, with its rows padded to whole blocks.
+Operand Packed(int64_t rows, int64_t cols) {
+  Operand weight = F32(Space::kWeights, rows, cols);
+  weight.bytes = static_cast<uint64_t>(kernels::PackedBytes(rows, cols, DType::kF32));
+  return weight;
 }
 
 bundle::Manifest MakeManifest() {
@@ -75,12 +83,12 @@ std::string Fault(const bundle::Call& call) { return Fault(MakePlan(call)); }
 bool Contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 TEST(CheckPlans, AcceptsWhatFits) {
-  EXPECT_EQ(Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), F32(Space::kWeights, kVocab, 16)})), "");
+  EXPECT_EQ(Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), Packed(kVocab, 16)})), "");
   EXPECT_EQ(Fault(Attention()), "");
 }
 
 TEST(CheckPlans, NamesTheCall) {
-  const std::string fault = Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), F32(Space::kWeights, kVocab - 1, 16)}));
+  const std::string fault = Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), Packed(kVocab - 1, 16)}));
   EXPECT_TRUE(Contains(fault, "layers.0.thing")) << fault;
   EXPECT_TRUE(Contains(fault, "context_encoding")) << fault;
   EXPECT_TRUE(Contains(fault, "99")) << fault;
@@ -90,6 +98,15 @@ TEST(CheckPlans, NothingMayWriteToWeights) {
   EXPECT_TRUE(Contains(Fault(MakeCall("add", {F32(Space::kWeights, 8, 16)})), "weights"));
   const Operand arena = F32(Space::kArena, 8, 16);
   EXPECT_TRUE(Contains(Fault(MakeCall("matmul_f32", {arena, arena, arena, arena, arena, F32(Space::kWeights, 8, 16)})), "operand 5"));
+}
+
+TEST(CheckPlans, PackedWeightsHaveTheBytesOfTheirBlocks) {
+  Operand weight = Packed(kVocab, 16);
+  weight.bytes -= 1;
+  EXPECT_TRUE(Contains(Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), weight})), "bytes of packed weight"));
+  EXPECT_TRUE(Contains(Fault(MakeCall("matmul_f32", {F32(Space::kArena, 8, kVocab), F32(Space::kArena, 8, 16), weight})), "bytes of packed weight"));
+  weight.dtype = DType::kI64;
+  EXPECT_TRUE(Contains(Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), weight})), "i64"));
 }
 
 TEST(CheckPlans, RowsOfAStepMustFit) {

@@ -5,7 +5,6 @@
 #include <exception>
 #include <mutex>
 
-#include "base/assert.h"
 #include "base/fail.h"
 #include "compiler/source_reader.h"
 #include "kernels/kernel.h"

@@ -148,7 +148,7 @@ std::string ToString(const Plan& plan) {
     size_t num_ints = call.ints.size();
     while (num_ints > 0 && call.ints[num_ints - 1] == 0) --num_ints;
     for (size_t i = 0; i < num_ints; ++i) out << (i == 0 ? "  ints " : ",") << call.ints[i];
-    if (call.floats != decltype(call.floats){}) out << "  floats " << call.floats[0] << ',' << call.floats[1];
+    if (call.floats != decltype(call.floats){}) out << "  floats " << Join(call.floats, ",");
     out << '\n';
   }
   for (const Probe& probe : plan.probes) out << "  probe " << probe.name << ' ' << ToString(probe.operand) << '\n';

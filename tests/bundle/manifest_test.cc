@@ -1,0 +1,112 @@
+#include "bundle/manifest.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/base/temporary_folder.h"
+#include "tests/bundle/small_bundle.h"
+
+namespace intaglio::bundle {
+namespace {
+
+using Json = nlohmann::json;
+using Pointer = Json::json_pointer;
+
+Manifest FullManifest() {
+  Manifest manifest = MakeSmallBundle().manifest;
+  manifest.files["plan.bin"] = {.bytes = 10, .hash = "abc"};
+  return manifest;
+}
+
+Json FullJson() { return Json::parse(ToJson(FullManifest())); }
+
+std::string ParseError(ErrorCode code, const Json& json) {
+  return MessageOf(code, [&] { (void)ManifestFromJson(json.dump(), "manifest.json"); });
+}
+
+bool Contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+// Every field of the manifest and of the first item of its lists.
+std::vector<Pointer> AllFields(const Json& json, const Pointer& at = Pointer()) {
+  std::vector<Pointer> fields;
+  for (const auto& [key, value] : json.items()) {
+    const Pointer field = json.is_array() ? at / std::stoul(key) : at / key;
+    if (json.is_object()) fields.push_back(field);
+    if (!value.is_structured() || (json.is_array() && key != "0")) continue;
+    const std::vector<Pointer> inner = AllFields(value, field);
+    fields.insert(fields.end(), inner.begin(), inner.end());
+  }
+  return fields;
+}
+
+TEST(Manifest, SurvivesARoundTrip) {
+  const std::string json = ToJson(FullManifest());
+  EXPECT_EQ(ToJson(ManifestFromJson(json, "manifest.json")), json);
+  const Manifest manifest = ManifestFromJson(json, "manifest.json");
+  EXPECT_EQ(manifest.eos_ids, (std::vector<int32_t>{1, 6}));
+  EXPECT_EQ(manifest.bos_id, 2);
+  EXPECT_EQ(manifest.pad_id, -1);
+  EXPECT_EQ(manifest.kv_groups.front().window, 16);
+  EXPECT_EQ(manifest.weights.front().shape, (Shape{16, 16}));
+  EXPECT_EQ(manifest.files.at("plan.bin").hash, "abc");
+  EXPECT_EQ(manifest.memory.total(), kWeightsBytes + kKvBytes + kArenaBytes + 12);
+}
+
+TEST(ManifestFromJson, NamesEveryMissingField) {
+  const Json json = FullJson();
+  for (const Pointer& field : AllFields(json)) {
+    if (field.parent_pointer() == Pointer("/files")) continue;   // names of files are free
+    Json without = json;
+    without[field.parent_pointer()].erase(field.back());
+    const std::string message = ParseError(ErrorCode::kDataLoss, without);
+    EXPECT_TRUE(Contains(message, "manifest.json") && Contains(message, '"' + field.back() + "\" is missing")) << field << ": " << message;
+  }
+}
+
+TEST(ManifestFromJson, RefusesEveryFieldOfAnotherType) {
+  const Json json = FullJson();
+  for (const Pointer& field : AllFields(json)) {
+    Json wrong = json;
+    wrong[field] = 1.5;
+    ParseError(ErrorCode::kDataLoss, wrong);
+  }
+}
+
+TEST(ManifestFromJson, RefusesNumbersOutOfRange) {
+  for (const auto& [field, value] : std::vector<std::pair<const char*, Json>>{{"/vocab_size", 0},
+                                                                              {"/max_slots", -1},
+                                                                              {"/max_slots", 1LL << 40},
+                                                                              {"/max_context", 18446744073709551615ULL},
+                                                                              {"/batch_buckets/0", 0},
+                                                                              {"/bos_id", -2},
+                                                                              {"/kv_layers/0/offset", -64}}) {
+    Json wrong = FullJson();
+    wrong[Pointer(field)] = value;
+    EXPECT_TRUE(Contains(ParseError(ErrorCode::kDataLoss, wrong), "is out of range")) << field;
+  }
+}
+
+TEST(ManifestFromJson, NamesANewerFormat) {
+  Json newer = FullJson();
+  newer["format_version"] = kFormatVersion + 1;
+  newer.erase("vocab_size");   // the version is looked at before anything that it may have changed
+  const std::string message = ParseError(ErrorCode::kUnsupported, newer);
+  EXPECT_TRUE(Contains(message, "bundle format 2") && Contains(message, "newer Intaglio")) << message;
+}
+
+TEST(ManifestFromJson, RefusesWhatIsNoJsonObject) {
+  for (const char* text : {"", "{", "[1]", "null", "\xff", "{} {}"}) {
+    const std::string message = MessageOf(ErrorCode::kDataLoss, [&] { (void)ManifestFromJson(text, "here"); });
+    EXPECT_TRUE(Contains(message, "here")) << text;
+  }
+}
+
+TEST(ManifestToJson, ASourceWithAnyNameCanBeWritten) {
+  Manifest manifest = FullManifest();
+  manifest.source = "caf\xe9";   // a Latin-1 file name
+  EXPECT_EQ(ManifestFromJson(ToJson(manifest), "manifest.json").source, "caf\xef\xbf\xbd");
+}
+
+}  // namespace
+}  // namespace intaglio::bundle

@@ -69,6 +69,7 @@ class Lowering {
   [[nodiscard]] int64_t WorkspaceBytes(const Node& node) const {
     switch (node.op) {
       case Op::kMatMul:
+      case Op::kExpertMatMul:
         return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
       case Op::kAttention: {
         const auto& a = std::get<graph::AttentionAttrs>(node.attrs);
@@ -126,6 +127,7 @@ class Lowering {
     const Operand workspace = workspaces_[index] ? arena_.Workspace(*workspaces_[index]) : Operand{};
     call.ints[kernels::kDomain] =
         static_cast<int64_t>(follows_outputs_[static_cast<size_t>(node.outputs[0])] ? kernels::Domain::kOutputs : kernels::Domain::kRows);
+    call.ints[kernels::kRowMultiple] = RowMultiple(node) == 1 ? 0 : RowMultiple(node);
     Specialise(node, workspace, call);
     return call;
   }
@@ -170,9 +172,50 @@ class Lowering {
         call.operands.push_back(workspace);
         call.operands.push_back(OperandOf(node.outputs[1]));
         break;
+      case Op::kGatedClamped:
+        call.floats[kernels::clamp_params::kAlpha] = std::get<graph::ClampAttrs>(node.attrs).alpha;
+        call.floats[kernels::clamp_params::kLimit] = std::get<graph::ClampAttrs>(node.attrs).limit;
+        break;
+      case Op::kRoute:
+        LowerRoute(node, call);
+        break;
+      case Op::kExpertGroup:
+        call.operands.insert(call.operands.begin() + 1, OperandOf(node.outputs[1]));
+        break;
+      case Op::kExpertMatMul:
+        LowerExpertMatMul(node, workspace, call);
+        break;
+      case Op::kExpertCombine:
+        call.ints[kernels::expert_params::kNumExperts] = std::get<graph::ExpertAttrs>(node.attrs).num_experts;
+        break;
       default:
         break;
     }
+  }
+
+  void LowerRoute(const Node& node, Call& call) const {
+    const auto& attrs = std::get<graph::RouteAttrs>(node.attrs);
+    call.operands.insert(call.operands.begin() + 1, OperandOf(node.outputs[1]));
+    call.ints[kernels::route_params::kScoring] = static_cast<int64_t>(attrs.scoring);
+    call.ints[kernels::route_params::kNormalise] = attrs.normalise ? 1 : 0;
+    call.ints[kernels::route_params::kNumGroups] = attrs.num_groups;
+    call.ints[kernels::route_params::kTopGroups] = attrs.top_groups;
+    call.floats[kernels::route_params::kScale] = attrs.scale;
+  }
+
+  void LowerExpertMatMul(const Node& node, const Operand& workspace, Call& call) const {
+    const auto& attrs = std::get<graph::ExpertAttrs>(node.attrs);
+    call.kernel = StrCat("expert_matmul_", call.operands[2].dtype);
+    if (!attrs.has_bias) call.operands.push_back(Operand{});
+    call.operands.push_back(workspace);
+    call.ints[kernels::expert_params::kNumExperts] = attrs.num_experts;
+    std::ranges::copy(attrs.segments, call.ints.begin() + kernels::expert_params::kBorders);
+  }
+
+  // Rows of the node for each row of the step: k where every row goes to k experts.
+  [[nodiscard]] int64_t RowMultiple(const Node& node) const {
+    const Shape& shape = ShapeOf(node.outputs[0]);
+    return follows_outputs_[static_cast<size_t>(node.outputs[0])] || shape.empty() ? 1 : std::max<int64_t>(1, shape[0] / graph_.rows);
   }
 
   void LowerMatMul(const Node& node, const Operand& workspace, Call& call) const {

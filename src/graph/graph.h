@@ -76,7 +76,7 @@ struct Weight {
   Layout layout = Layout::kMatmul;
   std::vector<WeightSource> sources;                      // empty for a constant
   float add = 0.0f;                                       // added to every element (Gemma stores its norm weights minus one)
-  std::shared_ptr<const std::vector<float>> constant;     // computed at export (rotary tables); shared by all graphs
+  std::shared_ptr<const std::vector<float>> constant{};   // computed at export (rotary tables); shared by all graphs
 };
 // A layer's KV cache, as the attention that uses it declares it.
 struct KvCache {

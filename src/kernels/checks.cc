@@ -30,8 +30,7 @@ const char* CheckRotation(const KernelCall& call) noexcept {
   if (rotary_dim < 2 || rotary_dim % 2 != 0 || rotary_dim > head_dim) return "the rotary size is odd or out of range";
   if (style != 0 && style != 1) return "the rotary style is unknown";
   if (!IsMatrix(call[2]) || call[2].cols != rotary_dim) return "the rotary table is not as wide as the rotary size";
-  if (FollowsOutputs(call)) return "rotary embedding works on rows, not on output rows";
-  return nullptr;
+  return CheckStepRows(call, Domain::kRows);
 }
 
 }  // namespace
@@ -41,15 +40,26 @@ bool IsMatrix(const Tensor& tensor) noexcept {
   return tensor.rows > 0 && tensor.cols > 0 && tensor.stride >= tensor.cols && tensor.stride <= kMaxBytes / 4 / tensor.rows;
 }
 
+int64_t LiveRows(const KernelCall& call, const StepView& step) noexcept {
+  const int64_t rows = FollowsOutputs(call) ? step.num_outputs : step.num_rows;
+  return rows * std::max<int64_t>(1, call.params.ints[kRowMultiple]);
+}
+
 const char* CheckDomain(const KernelCall& call) noexcept {
   const int64_t domain = call.params.ints[kDomain];
   const bool is_known = domain == static_cast<int64_t>(Domain::kRows) || domain == static_cast<int64_t>(Domain::kOutputs);
-  return is_known ? nullptr : "the row domain is unknown";
+  if (!is_known) return "the row domain is unknown";
+  const int64_t multiple = call.params.ints[kRowMultiple];
+  return multiple >= 0 && multiple <= route_params::kMaxTopK ? nullptr : "the row multiple is out of range";
 }
 
-int64_t RowTasks(const KernelCall& call, const StepView& step, int) noexcept {
-  return std::min<int64_t>(FollowsOutputs(call) ? step.num_outputs : step.num_rows, call[0].rows);
+const char* CheckStepRows(const KernelCall& call, Domain domain) noexcept {
+  if (call.params.ints[kDomain] != static_cast<int64_t>(domain))
+    return domain == Domain::kRows ? "the call must follow the rows" : "the call must follow the output rows";
+  return call.params.ints[kRowMultiple] <= 1 ? nullptr : "the call reads the step's rows, which cannot be multiplied";
 }
+
+int64_t RowTasks(const KernelCall& call, const StepView& step, int) noexcept { return std::min<int64_t>(LiveRows(call, step), call[0].rows); }
 
 const char* CheckUnary(const KernelCall& call) noexcept { return CheckSameShape(call, 1); }
 const char* CheckBinary(const KernelCall& call) noexcept { return CheckSameShape(call, 2); }
@@ -63,7 +73,7 @@ const char* CheckGated(const KernelCall& call) noexcept {
 const char* CheckGatherRows(const KernelCall& call) noexcept {
   if (!IsMatrix(call[0]) || !IsMatrix(call[1])) return "an operand is not an f32 matrix";
   if (call[1].cols != call[0].cols) return "the input is not as wide as the output";
-  return FollowsOutputs(call) ? nullptr : "gathered rows must follow the output rows";
+  return CheckStepRows(call, Domain::kOutputs);
 }
 
 const char* CheckRmsNorm(const KernelCall& call) noexcept {

@@ -64,9 +64,8 @@ IndexRange Part(int64_t size, int64_t index, int64_t count) noexcept { return {s
 
 MatMulCut CutMatMul(const KernelCall& call, const StepView& step) noexcept {
   const Tensor &out = call[0], &weight = call[2];
-  const bool follows_outputs = call.params.ints[kDomain] == static_cast<int64_t>(Domain::kOutputs);
   MatMulCut cut;
-  cut.rows = std::min<int64_t>(follows_outputs ? step.num_outputs : step.num_rows, out.rows);
+  cut.rows = std::min<int64_t>(LiveRows(call, step), out.rows);
   cut.row_chunks = (cut.rows + kMatMulChunkRows - 1) / kMatMulChunkRows;
   cut.blocks = (weight.rows + kLanes - 1) / kLanes;
   const int64_t by_bytes = kTaskWeightBytes / PackedBlockBytes(weight.cols, weight.dtype), by_tasks = cut.blocks / kMinTasks;

@@ -9,6 +9,8 @@ namespace intaglio::kernels {
 // Which live count of the step a call's rows follow.
 enum class Domain : int64_t { kRows = 0, kOutputs = 1 };
 inline constexpr int kDomain = 15;  // index into Params::ints, in every kernel
+// Rows of the call for each live row of the step (0 means 1): in a mixture of experts every row goes to several.
+inline constexpr int kRowMultiple = 14;
 
 // embed_{f32,bf16}: out, table (packed like a matmul weight, rows = vocabulary)       out[r] = table[tokens[r]] * scale
 namespace embed_params { enum Float { kScale = 0 }; }
@@ -31,6 +33,23 @@ namespace attention_params {
 enum Int { kHeads = 0, kKvHeads = 1, kHeadDim = 2, kWindow = 3 /* 0: full */, kGroup = 4 /* block table */, kNumBlocks = 5 /* blocks in the pool */ };
 enum Float { kScale = 0 };
 }
+
+// Mixture of experts. k experts a row; "expert order" lists all (row, choice) pairs expert by expert, rows ascending within.
+// route: ids i32 [rows, k] ascending, weights f32 [rows, k], logits [rows, E], [correction bias 1 x E]
+namespace route_params {
+enum Int { kScoring = 0 /* softmax, sigmoid, softmax of the top k */, kNormalise = 1, kNumGroups = 2, kTopGroups = 3 };
+enum Float { kScale = 0 };
+inline constexpr int64_t kMaxExperts = 1024, kMaxTopK = 64;
+}  // namespace route_params
+// expert_group: positions i32 [rows, k], offsets i32 [1, E + 1], ids                    where each choice stands in expert order
+// expert_gather: out [rows * k, C], x [rows, C], positions, [weights]                   out[positions[r][j]] = x[r] (* weights[r][j])
+// expert_matmul_{f32,bf16}: out [rows * k, N], x [rows * k, K], weight (E packed matrices, each from a block of its own on), offsets,
+//   [bias f32 E x N], W                                                                 a matmul over each expert's own rows
+// expert_combine: out [rows, C], y [rows * k, C], positions, ids, [weights]             sum over a row's choices: chains of fused multiply-adds
+//   by ascending expert within 8 groups of experts (borders E * g / 8), groups by the fixed tree
+namespace expert_params { enum Int { kBorders = 0 /* as matmul_params */, kNumExperts = 9 }; }
+// gated_clamped: out, gate_up; alpha, limit
+namespace clamp_params { enum Float { kAlpha = 0, kLimit = 1 }; }
 
 // add: out, a, b.  mul: out, a, b.  silu, gelu_tanh: out, x.
 // gated_silu, gated_gelu_tanh: out, gate_up                                            out = act(gate_up[:, :n]) * gate_up[:, n:]

@@ -1,6 +1,7 @@
 // What a family of models is: how its config.json reads, and what one decoder layer computes. Everything else is decoder.cc.
 // A file in this folder that defines `extern const Architecture kName{…}` is registered by cmake/models.cmake.
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "graph/builder.h"
 #include "layers/attention.h"
 #include "layers/mlp.h"
+#include "layers/moe.h"
 #include "layers/norm.h"
 
 namespace intaglio::models {
@@ -18,6 +20,7 @@ struct LayerConfig {
   layers::AttentionConfig attention;
   layers::MlpConfig mlp;
   layers::NormConfig norm;
+  std::optional<layers::MoeConfig> moe{};   // instead of the MLP
 };
 
 struct DecoderConfig {

@@ -140,6 +140,8 @@ class FixtureRun {
 
   void CheckProbes(const Observed& observed) {
     for (const auto& [name, values] : observed.probes) {
+      if (name.ends_with(".expert_ids")) CheckExperts(observed, name.substr(0, name.rfind('.') + 1));
+      if (name.ends_with(".expert_ids") || name.ends_with(".expert_weights")) continue;
       const std::string golden_name = StrCat('p', kProbedPrompt, '.', name);
       const Shape shape = tensors_.tensor(golden_name).shape;
       AddTensorCheck(golden_name, shape.size() == 3 ? HeadsFirst(values, shape) : values, kProbeTolerance, /*is_relative=*/true);
@@ -148,6 +150,32 @@ class FixtureRun {
     for (const std::string& name : ProbeNames()) {
       if (!observed.probes.contains(name)) Add({.name = StrCat('p', kProbedPrompt, '.', name), .worst = INFINITY, .tolerance = 0, .where = "the engine has no such probe", .is_ok = false});
     }
+  }
+
+  // A row's experts are compared as a set, and their weights by expert: the order within a row is free.
+  void CheckExperts(const Observed& observed, const std::string& prefix) {
+    const std::string golden_prefix = StrCat('p', kProbedPrompt, '.', prefix);
+    const TensorView golden_ids = tensors_.tensor(golden_prefix + "expert_ids");
+    const auto top_k = static_cast<size_t>(golden_ids.shape.back());
+    const std::vector<float> golden_weights = ToF32(tensors_.tensor(golden_prefix + "expert_weights"));
+    const std::vector<float>&ids = observed.probes.at(prefix + "expert_ids"), &weights = observed.probes.at(prefix + "expert_weights");
+    ParityCheck sets{.name = golden_prefix + "expert_ids", .worst = 0, .tolerance = 0, .where = {}, .is_ok = true};
+    std::vector<float> found(golden_weights.size(), 0.0f);
+    for (size_t i = 0; i < golden_weights.size(); ++i) {
+      int32_t expert = 0;
+      std::memcpy(&expert, golden_ids.bytes.data() + i * sizeof expert, sizeof expert);
+      const size_t row = i / top_k * top_k;
+      const auto match = std::find(ids.begin() + static_cast<ptrdiff_t>(row), ids.begin() + static_cast<ptrdiff_t>(row + top_k), static_cast<float>(expert));
+      if (match != ids.begin() + static_cast<ptrdiff_t>(row + top_k)) {
+        found[i] = weights[static_cast<size_t>(match - ids.begin())];
+        continue;
+      }
+      sets.worst += 1;
+      sets.where = StrCat("row ", i / top_k, ": expert ", expert, " was not chosen");
+    }
+    sets.is_ok = sets.worst == 0;
+    Add(std::move(sets));
+    AddTensorCheck(golden_prefix + "expert_weights", found, kProbeTolerance, /*is_relative=*/true);
   }
 
   // [rows, heads * dim] as the engine has it -> [heads, rows, dim] as the goldens have it.

@@ -9,7 +9,7 @@
 
 namespace intaglio::runtime {
 
-// The live rows of `operand` as dense f32 [rows, cols]; nullopt for a value that is not f32 or does not lie in the arena.
+// The live rows of `operand` as dense f32 [rows, cols] (integers converted); nullopt for a value that does not lie in the arena.
 [[nodiscard]] std::optional<Engine::ProbeValue> ReadProbe(const Device& device, const bundle::Plan& plan, const bundle::Operand& operand,
                                                           const kernels::StepView& view);
 

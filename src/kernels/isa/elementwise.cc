@@ -53,6 +53,16 @@ void GeluTanh(const KernelCall& call, const StepView&, int, int64_t row, std::by
   ForLanes(call[0].cols, call[0].f32(row), [x](auto load) { return GeluTanhLanes(load(x)); });
 }
 
+// gpt-oss: (clamp(up) + 1) * g * sigmoid(alpha * g), g = min(gate, limit). From transformers/models/gpt_oss/modeling_gpt_oss.py
+void GatedClamped(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *gate = call[1].f32(row), *up = gate + call[0].cols;
+  const F32 alpha = Set(call.params.floats[clamp_params::kAlpha]), limit = Set(call.params.floats[clamp_params::kLimit]);
+  ForLanes(call[0].cols, call[0].f32(row), [=](auto load) {
+    const F32 g = Min(load(gate), limit), u = Max(Min(load(up), limit), Sub(Zero(), limit));
+    return Mul(Add(u, Set(1.0f)), TimesSigmoid(g, Mul(g, alpha)));
+  });
+}
+
 void GatedSilu(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const float *gate = call[1].f32(row), *up = gate + call[0].cols;
   ForLanes(call[0].cols, call[0].f32(row), [gate, up](auto load) { return Mul(SiluLanes(load(gate)), load(up)); });

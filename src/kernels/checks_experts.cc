@@ -1,0 +1,157 @@
+// Task counts and operand checks of the mixture-of-experts kernels. An expert's work is a matmul over the rows that chose it, so tasks,
+// and with them the cost of a step, follow the experts that are used.
+#include <algorithm>
+
+#include "kernels/checks.h"
+#include "kernels/expert_rows.h"
+#include "kernels/pack.h"
+#include "kernels/params.h"
+#include "kernels/workspace.h"
+
+namespace intaglio::kernels {
+
+int64_t MatMulTasks(const KernelCall&, const StepView&, int stage) noexcept;
+
+namespace {
+
+constexpr int64_t kMaxSide = int64_t{1} << 30;   // keeps products of two sides within 64 bits
+
+bool IsChoices(const Tensor& t, int64_t rows, int64_t k) {
+  return t.is_present() && t.dtype == DType::kI32 && t.rows == rows && t.cols == k && t.stride >= k;
+}
+
+int64_t BlockRows(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+// Row `expert` of the offsets, within the rows that exist whatever a hostile plan put there.
+int64_t Offset(const KernelCall& call, int64_t rows, int64_t expert) { return std::clamp<int64_t>(call[3].i32()[expert], 0, rows); }
+
+const char* CheckExperts(const KernelCall& call) noexcept {
+  const int64_t num_experts = NumExperts(call);
+  return num_experts >= 1 && num_experts <= route_params::kMaxExperts ? nullptr : "the number of experts is out of range";
+}
+
+const char* CheckExpertMatMul(const KernelCall& call, DType dtype) noexcept {
+  if (const char* problem = CheckExperts(call)) return problem;
+  const Tensor &out = call[0], &x = call[1], &weight = call[2], &offsets = call[3], &bias = call[4], &workspace = call[5];
+  if (!IsMatrix(out) || !IsMatrix(x)) return "an operand is not an f32 matrix";
+  if (out.rows != x.rows || out.rows > kMaxSide || out.cols > kMaxSide) return "input and output differ in rows";
+  if (!weight.is_present() || weight.dtype != dtype || weight.cols != x.cols || weight.cols > kMaxSide) return "the weights do not fit the input";
+  if (weight.rows != NumExperts(call) * BlockRows(out.cols)) return "the weights are not one packed matrix for each expert";
+  if (!offsets.is_present() || offsets.dtype != DType::kI32 || offsets.rows != 1 || offsets.cols != NumExperts(call) + 1)
+    return "the offsets are not one for each expert";
+  if (bias.is_present() && (!IsMatrix(bias) || bias.rows != NumExperts(call) || bias.cols != out.cols))
+    return "the bias is not one row for each expert";
+  const int64_t* borders = &call.params.ints[expert_params::kBorders];
+  if (borders[0] != 0 || borders[kSegments] != x.cols || !std::is_sorted(borders, borders + kSegments + 1)) return "the segments do not cover K";
+  const int64_t floats = MatMulWorkspaceBytes(x.rows, x.cols) / static_cast<int64_t>(sizeof(float));
+  if (x.rows > 1 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < floats)) return "the workspace is too small";
+  return CheckDomain(call);
+}
+
+}  // namespace
+
+int64_t NumExperts(const KernelCall& call) noexcept { return call.params.ints[expert_params::kNumExperts]; }
+
+ExpertShare ShareOfExpert(const KernelCall& call, const StepView& step, int64_t expert) noexcept {
+  const Tensor &out = call[0], &x = call[1], &weight = call[2];
+  const int64_t live = std::min(LiveRows(call, step), out.rows), begin = Offset(call, live, expert),
+                end = std::max(begin, Offset(call, live, expert + 1));
+  ExpertShare share;
+  share.step.num_rows = static_cast<int32_t>(end - begin);
+  share.call.params.ints = call.params.ints;
+  share.call.params.ints[kRowMultiple] = 1;
+  share.call.params.ints[expert_params::kNumExperts] = 0;
+  auto& operands = share.call.operands;
+  operands[0] = {
+      .data = reinterpret_cast<std::byte*>(out.f32(begin)), .rows = end - begin, .cols = out.cols, .stride = out.stride, .dtype = DType::kF32};
+  operands[1] = {.data = reinterpret_cast<std::byte*>(x.f32(begin)), .rows = end - begin, .cols = x.cols, .stride = x.stride, .dtype = DType::kF32};
+  operands[2] = {.data = weight.data + expert * (BlockRows(out.cols) / kLanes) * PackedBlockBytes(weight.cols, weight.dtype),
+                 .rows = out.cols,
+                 .cols = weight.cols,
+                 .stride = weight.cols,
+                 .dtype = weight.dtype};
+  if (call[4].is_present())
+    operands[3] = {.data = reinterpret_cast<std::byte*>(call[4].f32(expert)), .rows = 1, .cols = out.cols, .stride = out.cols, .dtype = DType::kF32};
+  if (call[5].is_present())
+    operands[5] = {.data = reinterpret_cast<std::byte*>(call[5].f32() + begin * x.cols),
+                   .rows = 1,
+                   .cols = (end - begin) * x.cols,
+                   .stride = (end - begin) * x.cols,
+                   .dtype = DType::kF32};
+  return share;
+}
+
+int64_t ExpertMatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept {
+  int64_t tasks = 0;
+  for (int64_t expert = 0; expert < NumExperts(call); ++expert) {
+    if (call[3].i32()[expert] == call[3].i32()[expert + 1]) continue;
+    const ExpertShare share = ShareOfExpert(call, step, expert);
+    tasks += share.step.num_rows == 0 ? 0 : MatMulTasks(share.call, share.step, stage);
+  }
+  return tasks;
+}
+
+ExpertTask FindExpertTask(const KernelCall& call, const StepView& step, int stage, int64_t task) noexcept {
+  for (int64_t expert = 0; expert < NumExperts(call); ++expert) {
+    if (call[3].i32()[expert] == call[3].i32()[expert + 1]) continue;
+    const ExpertShare share = ShareOfExpert(call, step, expert);
+    const int64_t tasks = share.step.num_rows == 0 ? 0 : MatMulTasks(share.call, share.step, stage);
+    if (task < tasks) return {.expert = expert, .task = task};
+    task -= tasks;
+  }
+  return {};
+}
+
+int64_t OneTask(const KernelCall&, const StepView& step, int) noexcept { return step.num_rows > 0 ? 1 : 0; }
+int64_t ExpertGatherTasks(const KernelCall& call, const StepView& step, int) noexcept { return std::min<int64_t>(step.num_rows, call[1].rows); }
+
+const char* CheckRoute(const KernelCall& call) noexcept {
+  const Tensor &ids = call[0], &weights = call[1], &logits = call[2], &bias = call[3];
+  if (!IsMatrix(logits) || logits.cols > route_params::kMaxExperts) return "the logits are not a matrix over the experts";
+  if (ids.cols < 1 || ids.cols > route_params::kMaxTopK || ids.cols > logits.cols) return "the number of experts per row is out of range";
+  if (!IsChoices(ids, logits.rows, ids.cols) || !IsMatrix(weights) || weights.rows != ids.rows || weights.cols != ids.cols)
+    return "ids and weights are not one for each choice";
+  if (bias.is_present() && (!IsMatrix(bias) || bias.rows != 1 || bias.cols != logits.cols)) return "the correction bias is not one for each expert";
+  const int64_t scoring = call.params.ints[route_params::kScoring], groups = call.params.ints[route_params::kNumGroups],
+                top = call.params.ints[route_params::kTopGroups];
+  if (scoring < 0 || scoring > 2) return "the scoring is unknown";
+  if (groups < 1 || logits.cols % groups != 0 || top < 1 || top > groups || ids.cols > logits.cols / groups * top)
+    return "the expert groups are out of range";
+  return CheckDomain(call);
+}
+
+const char* CheckExpertGroup(const KernelCall& call) noexcept {
+  const Tensor &positions = call[0], &offsets = call[1], &ids = call[2];
+  if (ids.cols < 1 || ids.cols > route_params::kMaxTopK || !IsChoices(ids, ids.rows, ids.cols) || !IsChoices(positions, ids.rows, ids.cols))
+    return "ids and positions are not one for each choice";
+  if (!offsets.is_present() || offsets.dtype != DType::kI32 || offsets.rows != 1 || offsets.cols < 2 || offsets.cols > route_params::kMaxExperts + 1)
+    return "the offsets are not one for each expert";
+  return CheckDomain(call);
+}
+
+const char* CheckExpertGather(const KernelCall& call) noexcept {
+  const Tensor &out = call[0], &x = call[1], &positions = call[2], &weights = call[3];
+  if (!IsMatrix(out) || !IsMatrix(x) || out.cols != x.cols) return "the input is not as wide as the output";
+  if (positions.cols < 1 || !IsChoices(positions, x.rows, positions.cols) || out.rows != x.rows * positions.cols)
+    return "the output has not one row for each choice";
+  if (weights.is_present() && (!IsMatrix(weights) || weights.rows != x.rows || weights.cols != positions.cols))
+    return "the weights are not one for each choice";
+  return CheckDomain(call);
+}
+
+const char* CheckExpertCombine(const KernelCall& call) noexcept {
+  if (const char* problem = CheckExperts(call)) return problem;
+  const Tensor &out = call[0], &y = call[1], &positions = call[2], &ids = call[3], &weights = call[4];
+  if (!IsMatrix(out) || !IsMatrix(y) || out.cols != y.cols) return "the input is not as wide as the output";
+  if (positions.cols < 1 || !IsChoices(positions, out.rows, positions.cols) || y.rows != out.rows * positions.cols)
+    return "the input has not one row for each choice";
+  if (!IsChoices(ids, out.rows, positions.cols)) return "the ids are not one for each choice";
+  if (weights.is_present() && (!IsMatrix(weights) || weights.rows != out.rows || weights.cols != positions.cols))
+    return "the weights are not one for each choice";
+  return CheckDomain(call);
+}
+
+const char* CheckExpertMatMulF32(const KernelCall& call) noexcept { return CheckExpertMatMul(call, DType::kF32); }
+const char* CheckExpertMatMulBf16(const KernelCall& call) noexcept { return CheckExpertMatMul(call, DType::kBF16); }
+
+}  // namespace intaglio::kernels

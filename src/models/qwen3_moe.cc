@@ -1,0 +1,46 @@
+// Qwen3-MoE: Qwen3 with a mixture of experts in every layer that config.json does not keep dense. From
+// transformers/models/qwen3_moe/modeling_qwen3_moe.py
+#include <algorithm>
+
+#include "models/config_fields.h"
+#include "models/moe_fields.h"
+#include "models/pre_norm_layer.h"
+
+namespace intaglio::models {
+
+using namespace layers;
+
+namespace {
+
+DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
+  DecoderConfig decoder = ParseDecoder(config, {.kv_heads = 4});
+  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const std::string_view experts_key = config.has("num_experts") ? "num_experts" : "num_local_experts";
+  MoeConfig moe{.route = ParseRoute(config, {.experts_key = experts_key, .num_experts = 128, .top_k = 8}),
+                .intermediate_size = Size(config, "moe_intermediate_size")};
+  moe.route.normalise = config.Bool("norm_topk_prob", false);
+  const std::vector<int32_t> dense_layers = config.Ids("mlp_only_layers");
+  const int64_t sparse_step = Size(config, "decoder_sparse_step", 1);
+  for (size_t i = 0; i < decoder.layers.size(); ++i) {
+    LayerConfig& layer = decoder.layers[i];
+    layer.attention.qk_norm = decoder.norm;
+    layer.attention.qkv_bias = layer.attention.out_bias = bias;
+    const bool is_dense = std::ranges::find(dense_layers, static_cast<int32_t>(i)) != dense_layers.end();
+    if (!is_dense && (static_cast<int64_t>(i) + 1) % sparse_step == 0) layer.moe = moe;
+  }
+  SetQwenWindows(config, decoder);
+  return decoder;
+}
+
+graph::ValueRef DecoderLayer(const graph::Builder& b, const LayerConfig& c, graph::ValueRef x) {
+  if (!c.moe) return PreNormLayer(b, c, x);
+  x = Add(b, x, SelfAttention(b.In("self_attn"), RmsNorm(b.In("input_layernorm"), x, c.norm), c.attention));
+  const graph::ValueRef normed = b.Probe("mlp_in", RmsNorm(b.In("post_attention_layernorm"), x, c.norm));
+  return Add(b, x, b.Probe("mlp_out", MixtureOfExperts(b.In("mlp"), normed, *c.moe)));
+}
+
+}  // namespace
+
+extern const Architecture kQwen3Moe{.hf_names = {"Qwen3MoeForCausalLM"}, .parse_config = ParseConfig, .layer = DecoderLayer};
+
+}  // namespace intaglio::models

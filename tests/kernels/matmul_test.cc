@@ -165,7 +165,6 @@ TEST_P(MatMul, SegmentsMayBeEmptyOddOrAllOfK) {
   }
 }
 
-// Long segments are walked in pieces, and many rows in chunks.
 TEST_P(MatMul, LongSegmentsAndManyRowsKeepTheBits) {
   Product long_segments(26, 40, 5001, {.dtype = GetParam()}, /*seed=*/3);
   long_segments.set_borders({0, 1025, 1025, 3001, 3002, 3003, 3004, 4100, 5001});

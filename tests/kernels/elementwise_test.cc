@@ -127,7 +127,12 @@ TEST(Elementwise, ChecksRefuseWhatDoesNotFit) {
   KernelCall domain = Call({out.tensor(), same.tensor()});
   domain.params.ints[kDomain] = 9;
   EXPECT_NE(check("silu", domain), nullptr);
-  EXPECT_NE(check("gather_rows", Call({out.tensor(), same.tensor()})), nullptr);   // follows rows
+  KernelCall gather = Call({out.tensor(), same.tensor()});
+  EXPECT_NE(check("gather_rows", gather), nullptr);   // follows rows
+  gather.params.ints[kDomain] = static_cast<int64_t>(Domain::kOutputs);
+  EXPECT_EQ(check("gather_rows", gather), nullptr);
+  gather.params.ints[kRowMultiple] = 2;
+  EXPECT_NE(check("gather_rows", gather), nullptr);
 }
 
 }  // namespace

@@ -113,6 +113,11 @@ TEST(Rope, CheckRefusesWhatDoesNotFit) {
   EXPECT_NE(kernel->check(RopeCall(out, x, table, {16, 24, 0})), nullptr);
   EXPECT_NE(kernel->check(RopeCall(out, x, table, {24, 24, 2})), nullptr);
   EXPECT_NE(kernel->check(RopeCall(out, x, Table(16), {24, 24, 0})), nullptr);
+  for (const int index : {kDomain, kRowMultiple}) {   // positions are those of the step's rows
+    KernelCall call = RopeCall(out, x, table, {24, 24, 0});
+    call.params.ints[static_cast<size_t>(index)] = index == kDomain ? 1 : 2;
+    EXPECT_NE(kernel->check(call), nullptr);
+  }
 }
 
 TEST(NormRope, CheckRefusesAWeightOfAnotherWidth) {

@@ -13,6 +13,7 @@
 #include "intaglio/engine.h"
 #include "intaglio/export.h"
 #include "intaglio/parity.h"
+#include "parity/bf16_checks.h"
 #include "parity/golden.h"
 #include "parity/graph_checks.h"
 #include "parity/text_checks.h"
@@ -26,8 +27,6 @@ using parity::WorstElement;
 
 constexpr double kLogitTolerance = 5e-4;        // also of log-probabilities
 constexpr double kProbeTolerance = 2e-5;        // times the tensor's largest entry
-constexpr double kBf16MeanTolerance = 0.2;      // bfloat16 weights where the goldens have float32 ones
-constexpr double kBf16Margin = 1.0;             // below it the top token may flip in bfloat16
 constexpr int kProbedPrompt = 1;
 
 // A directory of our own under the system's temporary one, removed at the end.
@@ -76,6 +75,7 @@ class FixtureRun {
     if (has_golden_weights) {
       for (ParityCheck& check : parity::CheckGraph(fixture_, tensors_)) Add(std::move(check));
     }
+    parity::Bf16Checks bf16(std::ranges::any_of(tensors_.names(), [](const std::string& name) { return name.ends_with(".expert_ids"); }));
     for (size_t i = 0; i < golden_.prompts.size(); ++i) {
       const Observed observed = Observe(golden_.prompts[i].input_ids, i == kProbedPrompt ? ProbeNames() : std::vector<std::string>());
       if (has_golden_weights) {
@@ -83,9 +83,14 @@ class FixtureRun {
         CheckProbes(observed);
         CheckGreedy(i);
       } else {
-        CheckBf16Logits(i, observed.logits);
+        const TensorView golden = tensors_.tensor(StrCat('p', i, ".logits"));
+        const std::vector<float> expected = ToF32(golden);
+        Require(observed.logits.size() == expected.size(), ErrorCode::kDataLoss, "prompt ", i, " has ", observed.logits.size(), " logits instead of ", golden.shape);
+        bf16.AddPrompt(StrCat('p', i), observed.logits, expected, golden.shape.back());
       }
     }
+    if (has_golden_weights) return;
+    for (ParityCheck& check : bf16.Finish()) Add(std::move(check));
   }
 
  private:
@@ -199,31 +204,6 @@ class FixtureRun {
     const WorstElement worst = FindWorst(actual, expected);
     const double allowed = is_relative ? tolerance * worst.largest : tolerance;
     Add({.name = name, .worst = worst.error, .tolerance = allowed, .where = parity::Where(worst, tensor.shape.back()), .is_ok = worst.error <= allowed});
-  }
-
-  void CheckBf16Logits(size_t prompt, const std::vector<float>& logits) {
-    const std::string name = StrCat('p', prompt, ".logits");
-    const TensorView tensor = tensors_.tensor(name);
-    const std::vector<float> expected = ToF32(tensor);
-    Require(logits.size() == expected.size(), ErrorCode::kDataLoss, name, " has ", logits.size(), " elements instead of ", tensor.shape);
-    const WorstElement worst = FindWorst(logits, expected);
-    Add({.name = name + " (mean)", .worst = worst.mean_error, .tolerance = kBf16MeanTolerance, .where = parity::Where(worst, tensor.shape.back()), .is_ok = worst.mean_error <= kBf16MeanTolerance});
-    int64_t flips = 0;
-    std::string where;
-    const auto vocab = static_cast<size_t>(tensor.shape.back());
-    for (size_t row = 0; row * vocab < logits.size(); ++row) {
-      const std::span<const float> want = std::span(expected).subspan(row * vocab, vocab), have = std::span(logits).subspan(row * vocab, vocab);
-      const auto top = std::max_element(want.begin(), want.end()) - want.begin();
-      float second = -INFINITY;
-      for (size_t i = 0; i < vocab; ++i) {
-        if (static_cast<ptrdiff_t>(i) != top) second = std::max(second, want[i]);
-      }
-      const auto got = std::max_element(have.begin(), have.end()) - have.begin();
-      if (got == top || want[static_cast<size_t>(top)] - second <= kBf16Margin) continue;
-      ++flips;
-      where = StrCat("row ", row, ": token ", got, " instead of ", top);
-    }
-    Add({.name = name + " (top token)", .worst = static_cast<double>(flips), .tolerance = 0, .where = where, .is_ok = flips == 0});
   }
 
   void CheckGreedy(size_t prompt) {

@@ -112,8 +112,8 @@ struct ThreadPool::Impl {
 };
 
 ThreadPool::ThreadPool(int num_threads) {
-  Require(num_threads >= 0 && num_threads <= kMaxThreads, ErrorCode::kInvalidArgument, "cannot compute with ", num_threads,
-          " threads; use 1 to ", kMaxThreads, ", or 0 for one per core");
+  Require(num_threads >= 0 && num_threads <= kMaxThreads, ErrorCode::kInvalidArgument, "cannot compute with ", num_threads, " threads; use 1 to ",
+          kMaxThreads, ", or 0 for one per core");
   const std::vector<int> cpus = OthersAfterCurrent(UsableCpus());
   const size_t count = num_threads == 0 ? cpus.size() : static_cast<size_t>(num_threads);
   const bool fits = count <= cpus.size();

@@ -9,7 +9,9 @@ namespace intaglio::kernels {
 
 inline constexpr int64_t kMatMulChunkRows = 96;   // most rows of a chunk
 
-struct IndexRange { int64_t begin = 0, end = 0; };
+struct IndexRange {
+  int64_t begin = 0, end = 0;
+};
 
 // The `index`-th of `count` nearly equal parts of [0, size).
 [[nodiscard]] IndexRange Part(int64_t size, int64_t index, int64_t count) noexcept;

@@ -14,7 +14,8 @@ class Embed : public testing::TestWithParam<DType> {
     for (int64_t first = 0; first < kVocab; first += kLanes) {
       std::vector<float> rows;
       for (int64_t i = first; i < std::min(first + kLanes, kVocab); ++i) rows.insert(rows.end(), table_.row(i), table_.row(i) + kWidth);
-      PackBlock(rows.data(), std::ssize(rows) / kWidth, kWidth, GetParam(), {packed_.data() + static_cast<size_t>(first / kLanes) * block_bytes, block_bytes});
+      PackBlock(rows.data(), std::ssize(rows) / kWidth, kWidth, GetParam(),
+                {packed_.data() + static_cast<size_t>(first / kLanes) * block_bytes, block_bytes});
     }
   }
 
@@ -43,7 +44,8 @@ TEST_P(Embed, GathersTheRowsOfTheTokensScaled) {
     RunKernel(kernel(), isa, CallInto(out), {.num_rows = num_rows, .tokens = tokens.data()});
     EXPECT_TRUE(out.HasIntactPadding());
     for (int32_t r = 0; r < num_rows; ++r) {
-      for (int64_t k = 0; k < kWidth; ++k) ASSERT_EQ(out.row(r)[k], Expected(tokens[static_cast<size_t>(r)], k)) << Name(isa) << ", row " << r << ", k " << k;
+      for (int64_t k = 0; k < kWidth; ++k)
+        ASSERT_EQ(out.row(r)[k], Expected(tokens[static_cast<size_t>(r)], k)) << Name(isa) << ", row " << r << ", k " << k;
     }
   }
 }
@@ -53,7 +55,8 @@ TEST_P(Embed, LeavesRowsOfUnknownTokensAlone) {
   for (Isa isa : SupportedIsas()) {
     const Matrix out(2, kWidth);
     RunKernel(kernel(), isa, CallInto(out), {.num_rows = 2, .tokens = tokens.data()});
-    for (int64_t r = 0; r < 2; ++r) EXPECT_TRUE(std::all_of(out.row(r), out.row(r) + kWidth, [](float x) { return x == Matrix::kSentinel; })) << Name(isa);
+    for (int64_t r = 0; r < 2; ++r)
+      EXPECT_TRUE(std::all_of(out.row(r), out.row(r) + kWidth, [](float x) { return x == Matrix::kSentinel; })) << Name(isa);
   }
 }
 

@@ -30,9 +30,7 @@ TEST(Isa, ALevelThatTheCpuLacksIsRefused) {
     try {
       (void)ChooseIsa(Name(isa));
       FAIL() << Name(isa);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
-    }
+    } catch (const Error& error) { EXPECT_EQ(error.code(), ErrorCode::kUnsupported); }
   }
 }
 

@@ -39,10 +39,17 @@ struct Options {
 class Product {
  public:
   Product(int64_t rows, int64_t n, int64_t k, Options options, uint32_t seed)
-      : options_(options), random_(seed), borders_(RandomBorders(k, random_)), x_(rows, k, random_), weight_(n, k, random_, 0.1f),
-        bias_(1, n, random_), residual_(rows, n, random_), workspace_(1, rows * k) {
+      : options_(options),
+        random_(seed),
+        borders_(RandomBorders(k, random_)),
+        x_(rows, k, random_),
+        weight_(n, k, random_, 0.1f),
+        bias_(1, n, random_),
+        residual_(rows, n, random_),
+        workspace_(1, rows * k) {
     if (options.dtype == DType::kBF16) {
-      for (int64_t i = 0; i < n; ++i) std::transform(weight_.row(i), weight_.row(i) + k, weight_.row(i), [](float w) { return Bf16ToF32(F32ToBf16(w)); });
+      for (int64_t i = 0; i < n; ++i)
+        std::transform(weight_.row(i), weight_.row(i) + k, weight_.row(i), [](float w) { return Bf16ToF32(F32ToBf16(w)); });
     }
     packed_.resize(static_cast<size_t>(PackedBytes(n, k, options.dtype)) + kAlignment);
     const auto block_bytes = static_cast<size_t>(PackedBlockBytes(k, options.dtype));
@@ -156,7 +163,8 @@ TEST_P(MatMul, ARowAloneHasTheBitsItHasAmongOthers) {
 TEST_P(MatMul, SegmentsMayBeEmptyOddOrAllOfK) {
   constexpr int64_t kK = 97;
   Product product(30, 17, kK, {.dtype = GetParam()}, /*seed=*/2);
-  for (const Borders& borders : {Borders{0, 0, 0, 0, 0, 0, 0, 0, kK}, Borders{0, kK, kK, kK, kK, kK, kK, kK, kK}, Borders{0, 1, 2, 3, 3, 50, 51, 96, kK}}) {
+  for (const Borders& borders :
+       {Borders{0, 0, 0, 0, 0, 0, 0, 0, kK}, Borders{0, kK, kK, kK, kK, kK, kK, kK, kK}, Borders{0, 1, 2, 3, 3, 50, 51, 96, kK}}) {
     product.set_borders(borders);
     const Matrix expected = product.Expected();
     for (Isa isa : SupportedIsas()) {
@@ -179,7 +187,8 @@ TEST_P(MatMul, TasksMayRunInAnyOrder) {
   Product product(203, 1024, 64, {.dtype = GetParam()}, /*seed=*/5);
   for (Isa isa : SupportedIsas()) {
     const Matrix in_order = product.Run(isa, 0, 203);
-    for (uint32_t order_seed : {1, 2, 3}) EXPECT_TRUE(SameBits(product.Run(isa, 0, 203, order_seed), in_order)) << Name(isa) << ", order " << order_seed;
+    for (uint32_t order_seed : {1, 2, 3})
+      EXPECT_TRUE(SameBits(product.Run(isa, 0, 203, order_seed), in_order)) << Name(isa) << ", order " << order_seed;
   }
 }
 
@@ -223,7 +232,8 @@ TEST_P(MatMul, OnlyLiveRowsOfTheDomainAreComputed) {
       const Matrix out(40, 33);
       KernelCall call = product.CallInto(out.tensor());
       call.params.ints[kDomain] = static_cast<int64_t>(domain);
-      RunKernel(product.kernel(), isa, call, domain == Domain::kRows ? StepView{.num_rows = 7, .num_outputs = 3} : StepView{.num_rows = 9, .num_outputs = 7});
+      RunKernel(product.kernel(), isa, call,
+                domain == Domain::kRows ? StepView{.num_rows = 7, .num_outputs = 3} : StepView{.num_rows = 9, .num_outputs = 7});
       for (int64_t r = 0; r < 40; ++r) {
         if (r < 7) {
           EXPECT_EQ(std::memcmp(out.row(r), expected.row(r), 33 * sizeof(float)), 0) << Name(isa) << ", row " << r;
@@ -251,7 +261,9 @@ class MatMulCheck : public testing::Test {
   Matrix out_{4, 32};
 };
 
-TEST_F(MatMulCheck, AcceptsWhatFits) { EXPECT_EQ(Problem([](KernelCall&) {}), ""); }
+TEST_F(MatMulCheck, AcceptsWhatFits) {
+  EXPECT_EQ(Problem([](KernelCall&) {}), "");
+}
 
 TEST_F(MatMulCheck, RefusesOperandsThatDoNotFit) {
   EXPECT_EQ(Problem([](KernelCall& c) { c.operands[0].cols = 16; }), "the output has another number of columns than the weight has rows");
@@ -260,7 +272,11 @@ TEST_F(MatMulCheck, RefusesOperandsThatDoNotFit) {
   EXPECT_EQ(Problem([](KernelCall& c) { c.operands[2].dtype = DType::kBF16; }), "the weight is not f32");
   EXPECT_EQ(Problem([](KernelCall& c) { c.operands[3].cols = 31; }), "the bias is not one row of the output's width");
   EXPECT_EQ(Problem([](KernelCall& c) { c.operands[4].rows = 2; }), "the residual is shaped unlike the output");
-  EXPECT_EQ(Problem([](KernelCall& c) { c.operands[5].cols = 4 * 64 - 1; c.operands[5].stride = 4 * 64 - 1; }), "the workspace is too small");
+  EXPECT_EQ(Problem([](KernelCall& c) {
+              c.operands[5].cols = 4 * 64 - 1;
+              c.operands[5].stride = 4 * 64 - 1;
+            }),
+            "the workspace is too small");
   EXPECT_EQ(Problem([](KernelCall& c) { c.operands[5] = {}; }), "the workspace is not a dense f32 matrix");
 }
 

@@ -117,9 +117,14 @@ void Multiply(const KernelCall& call, const MatMulCut& cut, int64_t index, std::
   const float* x = cut.rows == 1 ? call[1].f32() : call[5].f32() + rows.begin * call[2].cols;
   const Task task{.call = call, .rows = rows, .num_tiles = NumTiles(rows), .x = x, .sums = reinterpret_cast<float*>(scratch)};
   switch (TileBlocks(static_cast<int>((rows.end - rows.begin + task.num_tiles - 1) / task.num_tiles))) {
-    case 4: if constexpr (TileBlocks(1) >= 4) return MultiplyGroup<Weights, 4>(task, first_block, end_block); [[fallthrough]];
-    case 2: if constexpr (TileBlocks(1) >= 2) return MultiplyGroup<Weights, 2>(task, first_block, end_block); [[fallthrough]];
-    default: return MultiplyGroup<Weights, 1>(task, first_block, end_block);
+    case 4:
+      if constexpr (TileBlocks(1) >= 4) return MultiplyGroup<Weights, 4>(task, first_block, end_block);
+      [[fallthrough]];
+    case 2:
+      if constexpr (TileBlocks(1) >= 2) return MultiplyGroup<Weights, 2>(task, first_block, end_block);
+      [[fallthrough]];
+    default:
+      return MultiplyGroup<Weights, 1>(task, first_block, end_block);
   }
 }
 

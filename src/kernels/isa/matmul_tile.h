@@ -47,7 +47,8 @@ INTAGLIO_INLINE void AddProducts(const float* x, const F32 (&w)[kBlocks], F32 (&
 template <int kRows, int kBlocks, int kLineK>
 INTAGLIO_INLINE void Prefetch(const TileArgs& args, const std::byte* line) {
   if constexpr (kBlocks < 4 || kRows * kLineK >= 6) {
-    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) __builtin_prefetch(line + b * args.block_bytes + args.prefetch_bytes, /*write=*/0, /*locality=*/2);
+    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b)
+        __builtin_prefetch(line + b * args.block_bytes + args.prefetch_bytes, /*write=*/0, /*locality=*/2);
   }
 }
 
@@ -77,7 +78,9 @@ struct F32Weights {
 
 // What was loaded through `p` is loaded again at the next use, not kept in a register: at AVX2 all are taken.
 template <typename T>
-INTAGLIO_INLINE void LoadAgain(const T*& p) { asm volatile("" : "+r"(p)); }
+INTAGLIO_INLINE void LoadAgain(const T*& p) {
+  asm volatile("" : "+r"(p));
+}
 
 alignas(64) inline constexpr uint32_t kUpperHalves[kLanes] = {~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu,
                                                               ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu, ~0xffffu};
@@ -134,9 +137,7 @@ template <typename Weights, int kRows, int kBlocks>
 void Tile(const TileArgs& args) noexcept {
   constexpr int kFloats = kRows * kBlocks * kLanes;
   F32 sum[kRows][kBlocks];
-  INTAGLIO_UNROLL for (int r = 0; r < kRows; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) sum[r][b] = Zero();
-  }
+  INTAGLIO_UNROLL for (int r = 0; r < kRows; ++r) { INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) sum[r][b] = Zero(); }
   Weights::Walk(args, sum);
   float* to = args.sums;
   for (int level = 0; level < args.merges; ++level, to += kFloats) {

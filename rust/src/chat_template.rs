@@ -3,7 +3,7 @@
 use std::fmt;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, Value};
+use minijinja::{Environment, ErrorKind, State, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::repr::{data, invalid};
@@ -20,29 +20,45 @@ pub struct Request<'a> {
     pub add_generation_prompt: bool,
 }
 
-/// Instructions (and 64-byte pieces of text) that a template may spend: hundreds of times what long chats need, a second or two of a
-/// template that never ends.
-const FUEL: u64 = 20_000_000;
+/// Instructions (and 64-byte pieces of text) that a template may spend: about a hundred times what a chat of a thousand messages needs,
+/// a second or two of a template that never ends.
+const FUEL: u64 = 5_000_000;
+/// Published templates have at most some 30 kB.
+const MAX_TEMPLATE_BYTES: usize = 128 << 10;
+/// The engine recurses over expressions and over values: at most 450 bytes for each byte of a template and 350 for each level that FUEL
+/// can nest. Only pages that are touched exist.
+const STACK_BYTES: usize = 512 << 20;
 
 pub fn render(request: &Request) -> Result<String> {
+    if request.template.len() > MAX_TEMPLATE_BYTES {
+        return Err(Error::file(format!("the chat template has {} bytes, more than the {MAX_TEMPLATE_BYTES} allowed", request.template.len())));
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || render_here(request));
+        let thread = thread.map_err(|error| Error::caller(format!("no thread for the chat template: {error}")))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn render_here(request: &Request) -> Result<String> {
     let context = context(request)?;
     let source = prepare(request.template);
     let environment = environment(request.now)?;
     let template = environment
         .template_from_named_str("chat_template", &source)
         .map_err(|error| Error::file(format!("the chat template has an error: {}", describe(&error))))?;
-    template.render(context).map_err(|error| Error::caller(match raised(&error) {
-        Some(words) => words,
-        None => format!("the chat template failed: {}", describe(&error)),
-    }))
+    template.render(context).map_err(|error| {
+        Error::caller(match raised(&error) {
+            Some(words) => words,
+            None => format!("the chat template failed: {}", describe(&error)),
+        })
+    })
 }
 
 fn environment(now: &str) -> Result<Environment<'static>> {
     let now = match now {
         "" => jiff::Zoned::now().datetime(),
-        text => text
-            .parse()
-            .map_err(|error| Error::caller(format!("the time \"{text}\" is not like 2025-06-28T12:00:00: {error}")))?,
+        text => text.parse().map_err(|error| Error::caller(format!("the time \"{text}\" is not like 2025-06-28T12:00:00: {error}")))?,
     };
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     let mut environment = Environment::new();
@@ -56,8 +72,8 @@ fn environment(now: &str) -> Result<Environment<'static>> {
     Ok(environment)
 }
 
-fn raise_exception(message: &Value) -> std::result::Result<Value, minijinja::Error> {
-    let message = repr::to_str(message);
+fn raise_exception(state: &State, message: &Value) -> std::result::Result<Value, minijinja::Error> {
+    let message = repr::to_str(state, message)?;
     Err(invalid(message.clone()).with_source(Raised(message)))
 }
 

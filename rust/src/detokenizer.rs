@@ -1,11 +1,13 @@
 //! Ids to text one at a time, so that all pieces together are what `Tokenizer::decode` gives for all ids.
 //!
-//! How much of the past decides the next piece depends on the decoder, hence two ways:
+//! How much of the past and the future decides a piece depends on the decoder, hence three ways:
 //! - byte-level: tokens are bytes. Those of an incomplete character wait; nothing else is kept.
-//! - any other: a window of recent ids is decoded with and without the newest, and the difference is new. A run of byte-fallback tokens
-//!   (`<0xE2>`) waits until it ends, because one bad byte turns the whole run into U+FFFD.
+//! - the usual others: a window of recent ids is decoded with and without the newest, and the difference is new. A run of byte-fallback
+//!   tokens (`<0xE2>`) waits until it ends, because one bad byte turns the whole run into U+FFFD.
+//! - anything else (a regular expression over the whole text, …): all waits for the end.
 //!
-//! Either way an id costs the same however many came before it.
+//! In all of them an id costs the same however many came before it.
+use serde_json::{json, Value};
 use tokenizers::DecoderWrapper;
 
 use crate::tokenizer::Tokenizer;
@@ -17,23 +19,53 @@ pub struct Detokenizer {
 }
 
 enum State {
-    Bytes { pending: Vec<u8> },
+    Bytes {
+        pending: Vec<u8>,
+    },
     /// `emitted` bytes of the text of `ids` have been returned.
-    Window { ids: Vec<i32>, emitted: usize, has_byte_fallback: bool, has_byte_level: bool },
+    Window {
+        ids: Vec<i32>,
+        emitted: usize,
+        has_byte_fallback: bool,
+    },
+    Whole {
+        ids: Vec<i32>,
+    },
+}
+
+impl State {
+    fn new(decoder: Option<&DecoderWrapper>) -> Self {
+        let decoder = serde_json::to_value(decoder).unwrap_or_default();
+        let parts = match decoder.get("decoders") {
+            Some(Value::Array(parts)) => parts.as_slice(),
+            _ => std::slice::from_ref(&decoder),
+        };
+        let kinds: Vec<&str> = parts.iter().map(|part| part["type"].as_str().unwrap_or_default()).collect();
+        match kinds.as_slice() {
+            ["ByteLevel"] => State::Bytes { pending: Vec::new() },
+            _ if decoder.is_null() || kinds == ["WordPiece"] || is_sentence_piece(parts, &kinds) => {
+                State::Window { ids: Vec::new(), emitted: 0, has_byte_fallback: kinds.contains(&"ByteFallback") }
+            }
+            _ => State::Whole { ids: Vec::new() },
+        }
+    }
+}
+
+/// Some of: "▁" becomes a space, byte fallback, fuse, strip the start of the text; in this order. Or Metaspace, which does the same.
+fn is_sentence_piece(parts: &[Value], kinds: &[&str]) -> bool {
+    let is_known = |part: &Value| match part["type"].as_str() {
+        Some("Replace") => part["pattern"] == json!({"String": "▁"}) && part["content"] == json!(" "),
+        Some("Strip") => part["stop"] == json!(0),
+        _ => true,
+    };
+    let order = ["Replace", "ByteFallback", "Metaspace", "Fuse", "Strip"];
+    let places: Option<Vec<usize>> = kinds.iter().map(|kind| order.iter().position(|other| other == kind)).collect();
+    parts.iter().all(is_known) && places.is_some_and(|places| places.windows(2).all(|pair| pair[0] < pair[1]))
 }
 
 impl Detokenizer {
     pub fn new(skip_special_tokens: bool, tokenizer: &Tokenizer) -> Self {
-        let state = match tokenizer.decoder() {
-            Some(decoder) if is_byte_level(decoder) => State::Bytes { pending: Vec::new() },
-            decoder => State::Window {
-                ids: Vec::new(),
-                emitted: 0,
-                has_byte_fallback: decoder.is_some_and(|it| contains(it, |part| matches!(part, DecoderWrapper::ByteFallback(_)))),
-                has_byte_level: decoder.is_some_and(|it| contains(it, |part| matches!(part, DecoderWrapper::ByteLevel(_)))),
-            },
-        };
-        Detokenizer { skip_special_tokens, state }
+        Detokenizer { skip_special_tokens, state: State::new(tokenizer.decoder()) }
     }
 
     pub fn push(&mut self, tokenizer: &Tokenizer, id: i32) -> Result<String> {
@@ -46,35 +78,32 @@ impl Detokenizer {
                 append_bytes(&token, pending);
                 Ok(take_complete(pending))
             }
-            State::Window { ids, emitted, has_byte_fallback, has_byte_level } => {
+            State::Window { ids, emitted, has_byte_fallback } => {
                 ids.push(id);
                 if *has_byte_fallback && is_byte_token(&token) {
                     return Ok(String::new());
                 }
                 let text = tokenizer.decode(ids, false)?;
-                if *has_byte_level && text.ends_with('\u{FFFD}') {
-                    return Ok(String::new()); // may be the start of a character
-                }
                 let piece = text.get(*emitted..).unwrap_or_default().to_owned();
                 *emitted = text.len();
                 shrink(tokenizer, ids, emitted)?;
                 Ok(piece)
+            }
+            State::Whole { ids } => {
+                ids.push(id);
+                Ok(String::new())
             }
         }
     }
 
     pub fn finish(&mut self, tokenizer: &Tokenizer) -> Result<String> {
         match &mut self.state {
-            State::Bytes { pending } => {
-                let text = String::from_utf8_lossy(pending).into_owned();
-                pending.clear();
-                Ok(text)
-            }
+            State::Bytes { pending } => Ok(String::from_utf8_lossy(&std::mem::take(pending)).into_owned()),
             State::Window { ids, emitted, .. } => {
-                let text = tokenizer.decode(ids, false)?;
-                ids.clear();
+                let text = tokenizer.decode(&std::mem::take(ids), false)?;
                 Ok(text.get(std::mem::take(emitted)..).unwrap_or_default().to_owned())
             }
+            State::Whole { ids } => tokenizer.decode(&std::mem::take(ids), false),
         }
     }
 }
@@ -94,21 +123,6 @@ fn shrink(tokenizer: &Tokenizer, ids: &mut Vec<i32>, emitted: &mut usize) -> Res
         }
     }
     Ok(())
-}
-
-fn is_byte_level(decoder: &DecoderWrapper) -> bool {
-    match decoder {
-        DecoderWrapper::ByteLevel(_) => true,
-        DecoderWrapper::Sequence(sequence) => matches!(sequence.get_decoders(), [only] if is_byte_level(only)),
-        _ => false,
-    }
-}
-
-fn contains(decoder: &DecoderWrapper, is_it: fn(&DecoderWrapper) -> bool) -> bool {
-    match decoder {
-        DecoderWrapper::Sequence(sequence) => sequence.get_decoders().iter().any(|part| contains(part, is_it)),
-        part => is_it(part),
-    }
 }
 
 /// As `tokenizers` recognises them.

@@ -98,12 +98,7 @@ pub unsafe extern "C" fn intaglio_tokenizer_vocab_size(tokenizer: *const Tokeniz
 
 /// `out` receives the ids, 4 bytes each in native order.
 #[no_mangle]
-pub unsafe extern "C" fn intaglio_tokenizer_encode(
-    tokenizer: *const Tokenizer,
-    text: Slice,
-    add_special_tokens: bool,
-    out: *mut Buffer,
-) -> i32 {
+pub unsafe extern "C" fn intaglio_tokenizer_encode(tokenizer: *const Tokenizer, text: Slice, add_special_tokens: bool, out: *mut Buffer) -> i32 {
     guard(out, || {
         let ids = (*tokenizer).encode(text.text("the text to tokenize")?, add_special_tokens)?;
         Ok(ids.iter().flat_map(|id| id.to_ne_bytes()).collect())
@@ -125,10 +120,7 @@ pub unsafe extern "C" fn intaglio_tokenizer_decode(
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn intaglio_detokenizer_new(
-    tokenizer: *const Tokenizer,
-    skip_special_tokens: bool,
-) -> *mut Detokenizer {
+pub unsafe extern "C" fn intaglio_detokenizer_new(tokenizer: *const Tokenizer, skip_special_tokens: bool) -> *mut Detokenizer {
     Box::into_raw(Box::new(Detokenizer::new(skip_special_tokens, &*tokenizer)))
 }
 
@@ -139,21 +131,12 @@ pub unsafe extern "C" fn intaglio_detokenizer_free(detokenizer: *mut Detokenizer
 
 /// `tokenizer` is the one that the detokenizer was made for.
 #[no_mangle]
-pub unsafe extern "C" fn intaglio_detokenizer_push(
-    detokenizer: *mut Detokenizer,
-    tokenizer: *const Tokenizer,
-    id: i32,
-    out: *mut Buffer,
-) -> i32 {
+pub unsafe extern "C" fn intaglio_detokenizer_push(detokenizer: *mut Detokenizer, tokenizer: *const Tokenizer, id: i32, out: *mut Buffer) -> i32 {
     guard(out, || Ok((*detokenizer).push(&*tokenizer, id)?.into_bytes()))
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn intaglio_detokenizer_finish(
-    detokenizer: *mut Detokenizer,
-    tokenizer: *const Tokenizer,
-    out: *mut Buffer,
-) -> i32 {
+pub unsafe extern "C" fn intaglio_detokenizer_finish(detokenizer: *mut Detokenizer, tokenizer: *const Tokenizer, out: *mut Buffer) -> i32 {
     guard(out, || Ok((*detokenizer).finish(&*tokenizer)?.into_bytes()))
 }
 

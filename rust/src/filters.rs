@@ -19,19 +19,19 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_test("sequence", is_sequence);
 }
 
-fn string(value: &Value) -> Value {
+fn string(state: &State, value: &Value) -> Result<Value, Error> {
     match value.kind() {
-        ValueKind::String => value.clone(),
-        _ => Value::from(to_str(value)),
+        ValueKind::String => Ok(value.clone()),
+        _ => to_str(state, value).map(Value::from),
     }
 }
 
-fn trim(value: &Value, characters: Option<&str>) -> String {
-    let text = to_str(value);
-    match characters {
+fn trim(state: &State, value: &Value, characters: Option<&str>) -> Result<String, Error> {
+    let text = to_str(state, value)?;
+    Ok(match characters {
         Some(characters) => text.trim_matches(|it| characters.contains(it)).to_owned(),
         None => text.trim_matches(is_space).to_owned(),
-    }
+    })
 }
 
 /// What is no number is the default, 0, instead of an error.
@@ -70,12 +70,12 @@ fn default(value: &Value, otherwise: Option<Value>, boolean: Option<bool>, kwarg
 }
 
 /// With the entities of Python's markupsafe.
-fn escape(value: &Value) -> Value {
+fn escape(state: &State, value: &Value) -> Result<Value, Error> {
     if value.is_safe() {
-        return value.clone();
+        return Ok(value.clone());
     }
     let mut escaped = String::new();
-    for character in to_str(value).chars() {
+    for character in to_str(state, value)?.chars() {
         match character {
             '&' => escaped += "&amp;",
             '<' => escaped += "&lt;",
@@ -85,7 +85,7 @@ fn escape(value: &Value) -> Value {
             _ => escaped.push(character),
         }
     }
-    Value::from_safe_string(escaped)
+    Ok(Value::from_safe_string(escaped))
 }
 
 /// Jinja calls everything a sequence that has a length and items: strings and dicts too.

@@ -9,7 +9,7 @@ pub fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> R
     let result = match value.as_str() {
         Some(text) => trimmed(text, method, args)
             .or_else(|| padded(state, text, method, args))
-            .or_else(|| separated(text, method, args))
+            .or_else(|| separated(state, text, method, args))
             .or_else(|| spelled(text, method, args)),
         None => None,
     };
@@ -55,7 +55,7 @@ fn pad(state: &State, text: &str, method: &str, (width, fill): (usize, &str)) ->
     Ok(format!("{}{text}{}", fill.repeat(before), fill.repeat(missing - before)).into())
 }
 
-fn separated(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, Error>> {
+fn separated(state: &State, text: &str, method: &str, args: &[Value]) -> Option<Result<Value, Error>> {
     let three = |parts: Option<(&str, &str)>, separator: &str, whole: [&str; 3]| {
         let parts = parts.map_or(whole, |(before, after)| [before, separator, after]);
         Value::from(Tuple::from(parts.map(Value::from)))
@@ -63,12 +63,18 @@ fn separated(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, E
     Some(match method {
         "partition" => from_args(args).map(|(separator,): (&str,)| three(text.split_once(separator), separator, [text, "", ""])),
         "rpartition" => from_args(args).map(|(separator,): (&str,)| three(text.rsplit_once(separator), separator, ["", "", text])),
-        "rsplit" => from_args(args).map(|(separator, limit): (Option<&str>, Option<i64>)| rsplit(text, separator, limit)),
+        "rsplit" => from_args(args).map(|(separator, limit): (Option<&str>, Option<i64>)| (separator, limit)).and_then(|(separator, limit)| {
+            state.consume_fuel(text.len() as u64)?; // there may be as many parts
+            Ok(rsplit(text, separator, limit))
+        }),
         "index" | "rindex" => from_args(args).and_then(|(part,): (&str,)| {
             let at = if method == "index" { text.find(part) } else { text.rfind(part) };
             at.map(|at| Value::from(text[..at].chars().count())).ok_or_else(|| invalid(format!("{method}: substring not found")))
         }),
-        "splitlines" if args.is_empty() => Ok(lines(text).into_iter().collect()),
+        "splitlines" if args.is_empty() => {
+            let num_lines = text.chars().filter(|it| LINE_ENDS.contains(it)).count();
+            state.consume_fuel(num_lines as u64).map(|()| lines(text).into_iter().collect())
+        }
         _ => return None,
     })
 }
@@ -92,12 +98,13 @@ fn rsplit(text: &str, separator: Option<&str>, limit: Option<i64>) -> Value {
 }
 
 /// Python ends lines at more characters than "\n".
+const LINE_ENDS: [char; 10] = ['\n', '\r', '\u{B}', '\u{C}', '\u{1C}', '\u{1D}', '\u{1E}', '\u{85}', '\u{2028}', '\u{2029}'];
+
 fn lines(text: &str) -> Vec<&str> {
-    let ends = ['\n', '\r', '\u{B}', '\u{C}', '\u{1C}', '\u{1D}', '\u{1E}', '\u{85}', '\u{2028}', '\u{2029}'];
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let at = rest.find(ends).unwrap_or(rest.len());
+        let at = rest.find(LINE_ENDS).unwrap_or(rest.len());
         lines.push(&rest[..at]);
         rest = &rest[at..];
         let end = if rest.starts_with("\r\n") { 2 } else { rest.chars().next().map_or(0, char::len_utf8) };
@@ -117,7 +124,11 @@ fn spelled(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, Err
 
 fn swap_case(text: &str) -> String {
     let swap = |character: char| -> String {
-        if character.is_uppercase() { character.to_lowercase().collect() } else { character.to_uppercase().collect() }
+        if character.is_uppercase() {
+            character.to_lowercase().collect()
+        } else {
+            character.to_uppercase().collect()
+        }
     };
     text.chars().map(swap).collect()
 }

@@ -1,5 +1,5 @@
 //! Python's `str()` and `repr()` of values, for templates that print lists, dicts and floats.
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr, ValueKind};
@@ -8,7 +8,7 @@ use regex::Regex;
 use serde_json::Value as Json;
 
 /// Deeper values than a JSON parser accepts are a loop of the template's own making.
-const MAX_DEPTH: usize = 200;
+pub const MAX_DEPTH: usize = 200;
 
 /// JSON as template values whose lists and dicts print as Python's, wherever the engine prints them.
 pub fn data(json: Json) -> Value {
@@ -44,97 +44,111 @@ impl Object for Data {
         self.0.enumerator_len()
     }
     fn render(self: &Arc<Self>, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_repr(formatter, &Value::from_dyn_object(self.0.clone()), 0)
+        let mut printer = Printer { out: String::new(), state: None }; // parsed from text, so no larger than it
+        printer.value(&Value::from_dyn_object(self.0.clone()), 0).map_err(|_| fmt::Error)?;
+        formatter.write_str(&printer.out)
     }
 }
 
 /// The formatter of `{{ … }}`.
-pub fn print(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
+pub fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     let result = match value.as_str() {
         Some(text) => out.write_str(text),
-        None => out.write_str(&to_str(value)),
+        None => out.write_str(&to_str(state, value)?),
     };
     result.map_err(|_| Error::new(ErrorKind::WriteFailure, "out of memory"))
 }
 
 /// Python's `str(value)`; an undefined value is the empty string.
-pub fn to_str(value: &Value) -> String {
+pub fn to_str(state: &State, value: &Value) -> Result<String, Error> {
     match value.kind() {
         ValueKind::Number | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
-            let mut text = String::new();
-            let _ = write_repr(&mut text, value, 0); // writing to a String cannot fail
-            text
+            let mut printer = Printer { out: String::new(), state: Some(state) };
+            printer.value(value, 0)?;
+            Ok(printer.out)
         }
-        _ => value.to_string(),
+        _ => Ok(value.to_string()),
     }
 }
 
-fn write_repr(out: &mut dyn Write, value: &Value, depth: usize) -> fmt::Result {
-    if depth > MAX_DEPTH {
-        return out.write_str("...");
-    }
-    match value.kind() {
-        ValueKind::String => write_string(out, value.as_str().unwrap_or_default()),
-        ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
-            Ok(number) => out.write_str(&float_repr(number)),
-            Err(_) => write!(out, "{value}"),
-        },
-        ValueKind::Undefined => out.write_str("Undefined"),
-        ValueKind::Map => write_map(out, value, depth),
-        ValueKind::Seq => write_items(out, value, depth),
-        ValueKind::Iterable if value.len().is_some() => write_items(out, value, depth),
-        _ => write!(out, "{value}"),
-    }
+struct Printer<'a> {
+    out: String,
+    /// Pays for every value: a list that holds another twice, which holds another twice, … prints as more than any memory holds.
+    state: Option<&'a State<'a, 'a>>,
 }
 
-fn write_map(out: &mut dyn Write, value: &Value, depth: usize) -> fmt::Result {
-    out.write_char('{')?;
-    let pairs = value.as_object().and_then(DynObject::try_iter_pairs);
-    for (index, (key, item)) in pairs.into_iter().flatten().enumerate() {
-        if index > 0 {
-            out.write_str(", ")?;
+impl Printer<'_> {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        if let Some(state) = self.state {
+            state.consume_fuel(1)?;
         }
-        write_repr(out, &key, depth + 1)?;
-        out.write_str(": ")?;
-        write_repr(out, &item, depth + 1)?;
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
+        match value.kind() {
+            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::Number if !value.is_integer() => self.out += &float_repr(f64::try_from(value.clone())?),
+            ValueKind::Undefined => self.out += "Undefined",
+            ValueKind::Map => self.map(value, depth)?,
+            ValueKind::Seq => self.items(value, depth)?,
+            ValueKind::Iterable if value.len().is_some() => self.items(value, depth)?,
+            _ => self.out += &value.to_string(),
+        }
+        Ok(())
     }
-    out.write_char('}')
-}
 
-fn write_items(out: &mut dyn Write, value: &Value, depth: usize) -> fmt::Result {
-    let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
-    out.write_char(open)?;
-    let mut num_items = 0;
-    for item in value.try_iter().into_iter().flatten() {
-        if num_items > 0 {
-            out.write_str(", ")?;
+    fn map(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.out.push('{');
+        let pairs = value.as_object().and_then(DynObject::try_iter_pairs);
+        for (index, (key, item)) in pairs.into_iter().flatten().enumerate() {
+            if index > 0 {
+                self.out += ", ";
+            }
+            self.value(&key, depth + 1)?;
+            self.out += ": ";
+            self.value(&item, depth + 1)?;
         }
-        write_repr(out, &item, depth + 1)?;
-        num_items += 1;
+        self.out.push('}');
+        Ok(())
     }
-    if num_items == 1 && value.is_tuple() {
-        out.write_char(',')?;
-    }
-    out.write_char(close)
-}
 
-fn write_string(out: &mut dyn Write, text: &str) -> fmt::Result {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    out.write_char(quote)?;
-    for character in text.chars() {
-        match character {
-            '\\' => out.write_str("\\\\")?,
-            '\n' => out.write_str("\\n")?,
-            '\r' => out.write_str("\\r")?,
-            '\t' => out.write_str("\\t")?,
-            _ if character == quote => write!(out, "\\{quote}")?,
-            _ if is_printable(character) => out.write_char(character)?,
-            '\0'..='\u{FF}' => write!(out, "\\x{:02x}", character as u32)?,
-            '\u{100}'..='\u{FFFF}' => write!(out, "\\u{:04x}", character as u32)?,
-            _ => write!(out, "\\U{:08x}", character as u32)?,
+    fn items(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
+        self.out.push(open);
+        let mut num_items = 0;
+        for item in value.try_iter()?.checked() {
+            if num_items > 0 {
+                self.out += ", ";
+            }
+            self.value(&item?, depth + 1)?;
+            num_items += 1;
         }
+        if num_items == 1 && value.is_tuple() {
+            self.out.push(',');
+        }
+        self.out.push(close);
+        Ok(())
     }
-    out.write_char(quote)
+
+    fn string(&mut self, text: &str) {
+        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+        self.out.push(quote);
+        for character in text.chars() {
+            let code_point = character as u32;
+            match character {
+                '\\' => self.out += "\\\\",
+                '\n' => self.out += "\\n",
+                '\r' => self.out += "\\r",
+                '\t' => self.out += "\\t",
+                _ if character == quote => self.out.extend(['\\', quote]),
+                _ if is_printable(character) => self.out.push(character),
+                '\0'..='\u{FF}' => self.out += &format!("\\x{code_point:02x}"),
+                '\u{100}'..='\u{FFFF}' => self.out += &format!("\\u{code_point:04x}"),
+                _ => self.out += &format!("\\U{code_point:08x}"),
+            }
+        }
+        self.out.push(quote);
+    }
 }
 
 /// `str.isprintable`: no control, format, private or unassigned character, and no space but U+0020.
@@ -163,6 +177,10 @@ pub fn float_repr(value: f64) -> String {
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }
     format!("{value:?}")
+}
+
+pub fn too_deep() -> Error {
+    invalid(format!("the value is nested more than {MAX_DEPTH} levels deep"))
 }
 
 pub fn invalid(message: String) -> Error {

@@ -27,9 +27,9 @@ impl SpecialTokens {
         match config.get("added_tokens_decoder") {
             Some(Value::Object(tokens)) => {
                 for (id, token) in tokens {
-                    let id: u32 = id.parse().map_err(|_| {
-                        Error::file(format!("tokenizer_config.json: added_tokens_decoder has the key \"{id}\", not a token id"))
-                    })?;
+                    let id: u32 = id
+                        .parse()
+                        .map_err(|_| Error::file(format!("tokenizer_config.json: added_tokens_decoder has the key \"{id}\", not a token id")))?;
                     described.extend(added_token(token, false).map(|token| (id, token)));
                 }
             }

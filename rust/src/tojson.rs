@@ -2,13 +2,13 @@
 use std::fmt::Write;
 
 use minijinja::value::{from_args, Kwargs, Rest, ValueKind, ValueOrKwargs};
-use minijinja::{Error, Value};
+use minijinja::{Error, State, Value};
 
-use crate::repr::{float_repr, invalid};
+use crate::repr::{float_repr, invalid, too_deep, MAX_DEPTH};
 
 /// `tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)` of Transformers: `json.dumps` without the HTML escapes
 /// of Jinja's own filter.
-pub fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+pub fn tojson(state: &State, value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let args = args.into_values();
     let (positional, kwargs) = from_args::<(&[Value], Kwargs)>(&args)?;
     let option = |index: usize, name: &str| -> Result<Option<Value>, Error> {
@@ -33,16 +33,15 @@ pub fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error>
     };
     let sort_keys = is_set(option(3, "sort_keys")?);
     kwargs.assert_all_used()?;
-    let mut dump = Dump { out: String::new(), ensure_ascii, indent, item_separator, key_separator, sort_keys };
+    let mut dump = Dump { state, out: String::new(), ensure_ascii, indent, item_separator, key_separator, sort_keys };
     dump.value(value, 0)?;
     Ok(dump.out)
 }
 
 const MAX_INDENT: i64 = 64;
-/// Deeper values than a JSON parser accepts are a loop of the template's own making.
-const MAX_DEPTH: usize = 200;
 
-struct Dump {
+struct Dump<'a> {
+    state: &'a State<'a, 'a>,
     out: String,
     ensure_ascii: bool,
     indent: Option<String>,
@@ -51,10 +50,11 @@ struct Dump {
     sort_keys: bool,
 }
 
-impl Dump {
+impl Dump<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.state.consume_fuel(1)?;
         if depth > MAX_DEPTH {
-            return Err(invalid(format!("tojson: the value is nested more than {MAX_DEPTH} levels deep")));
+            return Err(too_deep());
         }
         match value.kind() {
             ValueKind::None | ValueKind::Bool | ValueKind::Number => self.out += &scalar(value)?,

@@ -14,8 +14,8 @@ impl Tokenizer {
     pub fn new(tokenizer_json: &[u8], config: &[u8], special_tokens_map: &[u8]) -> Result<Self> {
         // One text at a time is tokenized here: no thread pool beside the engine's own.
         tokenizers::utils::parallelism::set_parallelism(false);
-        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|error| Error::file(format!("tokenizer.json is malformed: {error}")))?;
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(|error| Error::file(format!("tokenizer.json is malformed: {error}")))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Error::file(format!("tokenizer.json: {error}")))?;
         let special_tokens = SpecialTokens::parse(config, special_tokens_map)?;
@@ -36,10 +36,8 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special_tokens)
-            .map_err(|error| Error::caller(format!("the text cannot be tokenized: {error}")))?;
+        let encoding =
+            self.inner.encode_fast(text, add_special_tokens).map_err(|error| Error::caller(format!("the text cannot be tokenized: {error}")))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -49,15 +47,14 @@ impl Tokenizer {
             self.token(id)?;
             checked.push(id as u32);
         }
-        self.inner
-            .decode(&checked, skip_special_tokens)
-            .map_err(|error| Error::caller(format!("the ids cannot be decoded: {error}")))
+        self.inner.decode(&checked, skip_special_tokens).map_err(|error| Error::caller(format!("the ids cannot be decoded: {error}")))
     }
 
     pub fn token(&self, id: i32) -> Result<String> {
-        u32::try_from(id).ok().and_then(|id| self.inner.id_to_token(id)).ok_or_else(|| {
-            Error::caller(format!("token id {id} is not in the vocabulary of {} tokens", self.vocab_size))
-        })
+        u32::try_from(id)
+            .ok()
+            .and_then(|id| self.inner.id_to_token(id))
+            .ok_or_else(|| Error::caller(format!("token id {id} is not in the vocabulary of {} tokens", self.vocab_size)))
     }
 
     pub fn is_special(&self, token: &str) -> bool {

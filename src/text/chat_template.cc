@@ -18,18 +18,14 @@ std::string ReadText(const std::filesystem::path& path) {
 }
 
 // Empty if there is no such file.
-std::string ReadTextIfPresent(const std::filesystem::path& path) {
-  return std::filesystem::exists(path) ? ReadText(path) : std::string();
-}
+std::string ReadTextIfPresent(const std::filesystem::path& path) { return std::filesystem::exists(path) ? ReadText(path) : std::string(); }
 
 Json ParseObject(std::string_view text, const std::filesystem::path& path) {
   if (text.empty()) return Json::object();
   Json object;
   try {
     object = Json::parse(text);
-  } catch (const Json::exception& error) {
-    Fail(ErrorCode::kDataLoss, path.string(), " is malformed: ", error.what());
-  }
+  } catch (const Json::exception& error) { Fail(ErrorCode::kDataLoss, path.string(), " is malformed: ", error.what()); }
   Require(object.is_object(), ErrorCode::kDataLoss, path.string(), " is not a JSON object");
   return object;
 }
@@ -52,7 +48,8 @@ Templates FromConfig(const Json& config, const std::filesystem::path& path) {
   Require(value.is_array(), ErrorCode::kDataLoss, path.string(), ": chat_template is neither a string nor a list of named templates");
   Templates templates;
   for (const Json& item : value) {
-    const bool is_named = item.is_object() && item.contains("name") && item["name"].is_string() && item.contains("template") && item["template"].is_string();
+    const bool is_named =
+        item.is_object() && item.contains("name") && item["name"].is_string() && item.contains("template") && item["template"].is_string();
     Require(is_named, ErrorCode::kDataLoss, path.string(), ": an item of chat_template lacks the strings \"name\" and \"template\"");
     templates[item["name"].get<std::string>()] = item["template"].get<std::string>();
   }

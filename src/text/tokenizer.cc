@@ -8,13 +8,9 @@
 namespace intaglio::text {
 namespace {
 
-std::string_view View(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
+std::string_view View(const MappedFile& file) { return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}; }
 
-MappedFile OpenIfPresent(const std::filesystem::path& path) {
-  return std::filesystem::exists(path) ? MappedFile(path) : MappedFile();
-}
+MappedFile OpenIfPresent(const std::filesystem::path& path) { return std::filesystem::exists(path) ? MappedFile(path) : MappedFile(); }
 
 struct TokenizerFiles {
   std::string_view tokenizer_json, config, special_tokens_map;

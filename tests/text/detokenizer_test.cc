@@ -4,7 +4,6 @@
 
 #include <random>
 
-#include "base/fail.h"
 #include "tests/text/fixtures.h"
 
 namespace intaglio::text {
@@ -103,6 +102,39 @@ TEST(Detokenizer, AnIdOutsideTheVocabularyIsAnErrorAndChangesNothing) {
   EXPECT_THROW((void)detokenizer.Push(1024), Error);
   for (size_t i = 1; i < ids.size(); ++i) text += detokenizer.Push(ids[i]);
   EXPECT_EQ(text, "\U0001F600");
+}
+
+// Decoders whose texts depend on what follows, or on all before, need other ways than the usual ones.
+TEST(Detokenizer, PiecesMakeTheDecodedTextWithDecodersOfEveryKind) {
+  const Json vocab = {{"a", 0},      {"b</w>", 1}, {" ", 2}, {"\u2581", 3},  {"\u2581a", 4}, {"<0xF0>", 5},
+                      {"<0x61>", 6}, {"##b", 7},   {".", 8}, {"\u0120a", 9}};
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(StrCat("seed ", seed));
+  std::mt19937 random(seed);
+  std::uniform_int_distribution<int32_t> any(0, static_cast<int32_t>(vocab.size()) - 1);
+  for (
+      const char* decoder :
+      {"null", R"({"type": "BPEDecoder", "suffix": "</w>"})", R"({"type": "CTC", "pad_token": "a", "word_delimiter_token": "b", "cleanup": true})",
+       R"({"type": "WordPiece", "prefix": "##", "cleanup": true})",
+       R"({"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": true})",
+       R"({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": true}]})",
+       R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Replace", "pattern": {"Regex": "a. "}, "content": "x"}]})",
+       R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 0, "stop": 1}]})",
+       R"({"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 0}]})",
+       R"({"type": "Sequence", "decoders": [{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})",
+       R"({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})"}) {
+    SCOPED_TRACE(decoder);
+    const Json json = {{"version", "1.0"},
+                       {"added_tokens", Json::array()},
+                       {"decoder", Json::parse(decoder)},
+                       {"model", {{"type", "WordLevel"}, {"vocab", vocab}, {"unk_token", "a"}}}};
+    const Tokenizer tokenizer = Tokenizer::FromJson(json.dump());
+    for (int round = 0; round < 300 && !HasFatalFailure(); ++round) {
+      std::vector<int32_t> ids(1 + round % 12);
+      for (int32_t& id : ids) id = any(random);
+      ExpectStreamEqualsDecode(tokenizer, ids);
+    }
+  }
 }
 
 }  // namespace

@@ -1,11 +1,18 @@
-// The fixture folders that Transformers made goldens for: tests/fixtures/README.md describes them.
+// What the tests of text/ share: the fixture folders that Transformers made goldens for (tests/fixtures/README.md describes them),
+// folders of a test's own, and errors.
 #pragma once
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "base/fail.h"
 
 namespace intaglio::text {
 
@@ -35,5 +42,29 @@ inline std::string TestName(std::string fixture) {
   std::replace(fixture.begin(), fixture.end(), '-', '_');
   return fixture;
 }
+
+// The message and code of the error that `action` throws.
+template <typename Action>
+std::pair<ErrorCode, std::string> Caught(Action action) {
+  try {
+    action();
+  } catch (const Error& error) { return {error.code(), error.what()}; }
+  ADD_FAILURE() << "nothing was thrown";
+  return {};
+}
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = std::filesystem::temp_directory_path() / "intaglio_text_XXXXXX";
+    path_ = mkdtemp(name.data());
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  void Write(const char* file, const std::string& text) const { std::ofstream(path_ / file) << text; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
 
 }  // namespace intaglio::text

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/fail.h"
 #include "tests/text/fixtures.h"
 
 namespace intaglio::text {
@@ -40,18 +39,6 @@ TEST_P(PromptGolden, PromptsOfTheModelHaveTheIdsOfTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, PromptGolden, testing::ValuesIn(FixturesWith("prompts")), [](const auto& info) { return TestName(info.param); });
 
-// The message and code of the error that `action` throws.
-template <typename Action>
-std::pair<ErrorCode, std::string> Caught(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
-
 TEST(Tokenizer, VocabularySizeCountsAddedTokens) { EXPECT_EQ(Tokenizer::Load(kFixtures / "llama-tiny").vocab_size(), 1024); }
 
 TEST(Tokenizer, InvalidUtf8IsAnErrorThatNamesTheByte) {
@@ -75,10 +62,10 @@ TEST(Tokenizer, AFolderWithoutTokenizerIsNotFound) {
 }
 
 TEST(Tokenizer, MalformedJsonIsDataLoss) {
-  for (const char* json : {"", "{", "[]", "{}", "null", R"({"model": {"type": "BPE"}})", R"({"model": {"type": "Nonsense"}})",
-                           R"({"decoder": 3, "model": {"type": "BPE", "vocab": {}, "merges": []}})",
-                           R"({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}})",
-                           R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})", "\xff\xfe"}) {
+  for (const char* json :
+       {"", "{", "[]", "{}", "null", R"({"model": {"type": "BPE"}})", R"({"model": {"type": "Nonsense"}})",
+        R"({"decoder": 3, "model": {"type": "BPE", "vocab": {}, "merges": []}})", R"({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}})",
+        R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})", "\xff\xfe"}) {
     const auto [code, message] = Caught([&] { (void)Tokenizer::FromJson(json); });
     EXPECT_EQ(code, ErrorCode::kDataLoss) << json;
     EXPECT_NE(message.find("tokenizer.json"), std::string::npos) << json << ": " << message;
@@ -90,23 +77,10 @@ constexpr const char* kTwoTokens = R"({"version": "1.0", "added_tokens": [], "mo
 TEST(Tokenizer, TruncationAndPaddingOfTheFileAreIgnored) {
   Json json = Json::parse(kTwoTokens);
   json["truncation"] = {{"direction", "Right"}, {"max_length", 1}, {"strategy", "LongestFirst"}, {"stride", 0}};
-  json["padding"] = {{"strategy", {{"Fixed", 8}}}, {"direction", "Right"}, {"pad_to_multiple_of", nullptr}, {"pad_id", 0}, {"pad_type_id", 0}, {"pad_token", "a"}};
+  json["padding"] = {{"strategy", {{"Fixed", 8}}}, {"direction", "Right"}, {"pad_to_multiple_of", nullptr}, {"pad_id", 0},
+                     {"pad_type_id", 0},           {"pad_token", "a"}};
   EXPECT_EQ(Tokenizer::FromJson(json.dump()).Encode("abba", false), (std::vector<int32_t>{0, 1, 1, 0}));
 }
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "intaglio_text_XXXXXX";
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  void Write(const char* file, const std::string& text) const { std::ofstream(path_ / file) << text; }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 TEST(Tokenizer, SpecialTokensThatOnlyTheConfigNamesAreAdded) {
   const TemporaryFolder folder;

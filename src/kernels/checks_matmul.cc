@@ -52,8 +52,7 @@ const char* CheckMatMul(const KernelCall& call, DType dtype) noexcept {
 const char* CheckEmbed(const KernelCall& call, DType dtype) noexcept {
   if (!IsMatrix(call[0])) return "the output is not an f32 matrix";
   if (const char* problem = CheckPacked(call[1], dtype, call[0].cols)) return problem;
-  if (call.params.ints[kDomain] != static_cast<int64_t>(Domain::kRows)) return "embedding works on rows, not on output rows";
-  return nullptr;
+  return CheckStepRows(call, Domain::kRows);
 }
 
 }  // namespace

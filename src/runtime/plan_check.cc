@@ -20,7 +20,8 @@ using bundle::Space;
 
 // Operands that a kernel writes, as in kernels/params.h, one bit each. All others are inputs.
 uint32_t WrittenOperands(std::string_view kernel) {
-  if (kernel.starts_with("matmul_")) return 1u << 0 | 1u << 5;
+  if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_")) return 1u << 0 | 1u << 5;
+  if (kernel == "route" || kernel == "expert_group") return 1u << 0 | 1u << 1;
   if (kernel == "attention") return 1u << 0 | 1u << 3;
   if (kernel == "sample") return 1u << 0 | 1u << 2 | 1u << 3;
   return 1u << 0;
@@ -34,7 +35,7 @@ class CallChecker {
     CheckSpaces();
     CheckCapacity();
     const std::string_view kernel = call_.kernel;
-    if (kernel.starts_with("matmul_")) CheckPacked(operand(2));
+    if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_")) CheckPacked(operand(2));
     if (kernel.starts_with("embed_")) CheckPacked(operand(1));
     if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
     if (kernel == "rope" || kernel == "norm_rope") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the rotary table for a context");

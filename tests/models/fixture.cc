@@ -99,6 +99,23 @@ std::vector<Buffer> RunPrompt(const Fixture& fixture, const Graph& graph, const 
   return std::move(RunInChunks(interpreter, graph, ids).front().values);
 }
 
+// Transformers lists a row's experts in any order, the graph by ascending id.
+void ExpectExperts(const Fixture& fixture, const Graph& graph, const std::vector<Buffer>& values, const std::string& prefix) {
+  const std::vector<int32_t> golden_ids = fixture.Ids("p1." + prefix + "expert_ids");
+  const std::vector<float> golden_weights = fixture.Floats("p1." + prefix + "expert_weights");
+  const auto top_k = static_cast<size_t>(fixture.golden().tensor("p1." + prefix + "expert_ids").shape.back());
+  std::vector<int32_t> ids;
+  std::vector<float> weights;
+  for (size_t row = 0; row < golden_ids.size(); row += top_k) {
+    std::vector<std::pair<int32_t, float>> chosen;
+    for (size_t i = row; i < row + top_k; ++i) chosen.emplace_back(golden_ids[i], golden_weights[i]);
+    std::ranges::sort(chosen);
+    for (const auto& [id, weight] : chosen) ids.push_back(id), weights.push_back(weight);
+  }
+  EXPECT_EQ(values[static_cast<size_t>(graph.probes.at(prefix + "expert_ids"))].i32, ids);
+  ExpectNear(values[static_cast<size_t>(graph.probes.at(prefix + "expert_weights"))].f32, weights, kProbeTolerance, prefix + "expert_weights");
+}
+
 void ExpectProbes(const Fixture& fixture, const Graph& graph, const std::vector<Buffer>& values) {
   size_t num_compared = 0;
   for (const std::string& name : fixture.golden().names()) {
@@ -108,7 +125,9 @@ void ExpectProbes(const Fixture& fixture, const Graph& graph, const std::vector<
       ExpectRotaryTable(graph, fixture, name);
     } else if (name.ends_with(".mask")) {
       ExpectMask(graph, fixture, name);
-    } else {
+    } else if (name.ends_with(".expert_ids")) {
+      ExpectExperts(fixture, graph, values, name.substr(3, name.rfind('.') - 2));
+    } else if (!name.ends_with(".expert_weights")) {
       const auto probe = graph.probes.find(name.substr(3));
       ASSERT_NE(probe, graph.probes.end()) << name;
       const std::vector<float> expected = HeadsLast(fixture.Floats(name), fixture.golden().tensor(name).shape);
@@ -132,7 +151,7 @@ std::vector<int32_t> Fixture::Ids(const std::string& golden_name) const { return
 std::vector<float> Fixture::ReadTensor(const std::string& name) const {
   const Shape shape = checkpoint_->shape(name);
   std::vector<float> data(static_cast<size_t>(shape.num_elements()));
-  checkpoint_->ReadRows(name, 0, shape.size() == 1 ? 1 : shape[0], data);
+  checkpoint_->ReadRows(name, 0, shape.size() == 1 ? 1 : shape.num_elements() / shape.back(), data);
   return data;
 }
 

@@ -1,6 +1,8 @@
 //! A `tokenizers::Tokenizer` loaded as Transformers (5.23, `tokenization_utils_tokenizers.py`) loads it: tokenizer.json, plus the
 //! special tokens that tokenizer_config.json names, without the truncation and padding that a training run may have left in the file.
-use tokenizers::DecoderWrapper;
+use serde::Deserialize;
+use tokenizers::models::bpe::BPE;
+use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
 use crate::special_tokens::SpecialTokens;
 use crate::{Error, Result};
@@ -14,8 +16,7 @@ impl Tokenizer {
     pub fn new(tokenizer_json: &[u8], config: &[u8], special_tokens_map: &[u8]) -> Result<Self> {
         // One text at a time is tokenized here: no thread pool beside the engine's own.
         tokenizers::utils::parallelism::set_parallelism(false);
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(|error| Error::file(format!("tokenizer.json is malformed: {error}")))?;
+        let mut inner = parse(tokenizer_json).map_err(|error| Error::file(format!("tokenizer.json is malformed: {error}")))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Error::file(format!("tokenizer.json: {error}")))?;
         let special_tokens = SpecialTokens::parse(config, special_tokens_map)?;
@@ -23,6 +24,7 @@ impl Tokenizer {
         inner
             .add_tokens(missing)
             .map_err(|error| Error::file(format!("tokenizer_config.json names special tokens that cannot be added: {error}")))?;
+        release_memory();
         let vocab_size = inner.get_vocab_size(true);
         Ok(Tokenizer { inner, vocab_size })
     }
@@ -59,5 +61,37 @@ impl Tokenizer {
 
     pub fn is_special(&self, token: &str) -> bool {
         self.inner.get_added_vocabulary().is_special_token(token)
+    }
+}
+
+/// `tokenizers::Tokenizer` finds out by trial what kind of model a file has, on copies of the whole vocabulary. Nearly all have BPE, so
+/// that is parsed as what it is. Gemma 3's 262,144 tokens: 0.7 s instead of 1.3 s, 138 MB instead of 231 MB (2026-11, AMD Zen 4).
+fn parse(json: &[u8]) -> serde_json::Result<tokenizers::Tokenizer> {
+    type BpeTokenizer = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    #[derive(Deserialize)]
+    struct File<'a> {
+        #[serde(borrow)]
+        model: Option<Model<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Model<'a> {
+        r#type: Option<std::borrow::Cow<'a, str>>,
+    }
+    let file: File = serde_json::from_slice(json)?;
+    match file.model.and_then(|model| model.r#type).as_deref() {
+        Some("BPE") => Ok(serde_json::from_slice::<BpeTokenizer>(json)?.into()),
+        _ => serde_json::from_slice(json),
+    }
+}
+
+/// Parsing takes twice the memory that stays. Gives the rest back to the system, so that a memory plan can be true.
+fn release_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        extern "C" {
+            fn malloc_trim(bytes_to_keep: usize) -> i32;
+        }
+        // SAFETY: glibc's own function; it only returns free pages.
+        unsafe { malloc_trim(0) };
     }
 }

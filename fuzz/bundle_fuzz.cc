@@ -1,0 +1,52 @@
+// Any bytes as a bundle's manifest, or as the body of its plan.bin (inside a right header and checksum, which random bytes would never
+// get past): the readers give values or an Error, and what they accept can be written again.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/hash.h"
+#include "bundle/manifest.h"
+#include "bundle/plan.h"
+#include "intaglio/error.h"
+
+namespace {
+
+using namespace intaglio;
+
+constexpr size_t kHeaderBytes = 12;   // magic and version
+
+std::vector<std::byte> PlanFile(std::span<const std::byte> body) {
+  std::vector<std::byte> file = bundle::SerializePlans({});
+  file.resize(kHeaderBytes);
+  file.insert(file.end(), body.begin(), body.end());
+  const std::string hash = HashHex(file);
+  const auto bytes = std::as_bytes(std::span(hash));
+  file.insert(file.end(), bytes.begin(), bytes.end());
+  return file;
+}
+
+void Check(bool is_ok) {
+  if (!is_ok) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const auto rest = std::as_bytes(std::span(data, size)).subspan(1);
+  try {
+    if (data[0] % 2 == 0) {
+      const auto manifest = bundle::ManifestFromJson({reinterpret_cast<const char*>(rest.data()), rest.size()}, "manifest.json");
+      Check(bundle::ToJson(bundle::ManifestFromJson(bundle::ToJson(manifest), "again")) == bundle::ToJson(manifest));
+    } else {
+      const std::vector<bundle::Plan> plans = bundle::ParsePlans(PlanFile(rest), "plan.bin");
+      Check(bundle::SerializePlans(plans) == PlanFile(rest));
+      for (const bundle::Plan& plan : plans) (void)bundle::ToString(plan);
+    }
+  } catch (const Error&) {}
+  return 0;
+}

@@ -47,6 +47,7 @@ bool ArenaValues::MayOverwrite(size_t node, ValueId input) const {
 ValueId ArenaValues::InPlaceInput(size_t node) const {
   const graph::Node& n = graph_.nodes[node];
   switch (n.op) {
+    case Op::kRmsNorm:
     case Op::kRope:
     case Op::kNormRope:
       return MayOverwrite(node, n.inputs[0]) ? n.inputs[0] : graph::kNoValue;

@@ -34,10 +34,15 @@ PlacedWeight Place(const graph::Weight& weight, DType matmul_dtype, uint64_t& en
 
 WeightLayout PlaceWeights(std::span<const graph::Graph> graphs, DType dtype) {
   WeightLayout layout;
+  const auto place = [&](const graph::Graph& graph, graph::ValueId id) {
+    const graph::Value& value = graph.value(id);
+    if (value.source != graph::Source::kWeight) return;
+    const graph::Weight& weight = graph.weights[static_cast<size_t>(value.index)];
+    if (layout.index.emplace(weight.name, layout.weights.size()).second) layout.weights.push_back(Place(weight, dtype, layout.file_bytes));
+  };
   for (const graph::Graph& graph : graphs) {
-    for (const graph::Weight& weight : graph.weights) {
-      if (!layout.index.emplace(weight.name, layout.weights.size()).second) continue;
-      layout.weights.push_back(Place(weight, dtype, layout.file_bytes));
+    for (const graph::Node& node : graph.nodes) {
+      for (graph::ValueId input : node.inputs) place(graph, input);
     }
   }
   layout.file_bytes = AlignUp(layout.file_bytes, kPageBytes);

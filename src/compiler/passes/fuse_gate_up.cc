@@ -24,7 +24,14 @@ class Matcher {
 
   [[nodiscard]] std::optional<Match> At(size_t product) const {
     if (graph_.nodes[product].op != Op::kMul) return std::nullopt;
-    const auto activation = OnlyUse(graph_.nodes[product].inputs[0]), up = OnlyUse(graph_.nodes[product].inputs[1]);
+    const std::vector<ValueId>& factors = graph_.nodes[product].inputs;
+    const auto match = WithGate(product, factors[0], factors[1]);
+    return match ? match : WithGate(product, factors[1], factors[0]);
+  }
+
+ private:
+  [[nodiscard]] std::optional<Match> WithGate(size_t product, ValueId activated, ValueId multiplied) const {
+    const auto activation = OnlyUse(activated), up = OnlyUse(multiplied);
     if (!activation || !up) return std::nullopt;
     const Op op = graph_.nodes[*activation].op;
     if (op != Op::kSilu && op != Op::kGeluTanh) return std::nullopt;
@@ -32,8 +39,6 @@ class Matcher {
     if (!gate || !AreAlike(graph_.nodes[*gate], graph_.nodes[*up])) return std::nullopt;
     return Match{.gate = *gate, .up = *up, .activation = *activation, .product = product};
   }
-
- private:
   // The producer of a value that has one reader and no probe.
   [[nodiscard]] std::optional<size_t> OnlyUse(ValueId value) const {
     if (uses_[static_cast<size_t>(value)] != 1 || kept_.contains(value)) return std::nullopt;

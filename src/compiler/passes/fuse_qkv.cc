@@ -1,4 +1,5 @@
 // q, k and v read the same rows: one matmul over their stacked weights packs the activations once and has fewer, longer tasks.
+#include <algorithm>
 #include <map>
 
 #include "compiler/passes/passes.h"
@@ -13,8 +14,7 @@ using graph::Node;
 using graph::Op;
 using graph::ValueId;
 
-// Matmuls that may be stacked: same input and scope ("…self_attn" around "…self_attn.q_proj"), same K order, no residual, all with or
-// without a bias.
+// Matmuls that may be stacked: same input and scope ("…self_attn" around "…self_attn.q_proj"), same K order, all with or without a bias.
 struct Key {
   ValueId x;
   std::string scope;
@@ -25,11 +25,18 @@ struct Key {
 
 std::string ParentScope(const std::string& scope) { return scope.substr(0, scope.rfind('.')); }
 
+// True for the weights that make q, k and v: those whose rows are heads.
+bool MakesHeads(const graph::Weight& weight) {
+  return std::ranges::all_of(weight.sources, [](const graph::WeightSource& source) {
+    return source.shard == graph::Shard::kQueryHeads || source.shard == graph::Shard::kKvHeads;
+  });
+}
+
 std::map<Key, std::vector<size_t>> Groups(const Graph& graph) {
   std::map<Key, std::vector<size_t>> groups;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    if (node.op != Op::kMatMul || !ParentScope(node.scope).ends_with("self_attn")) continue;
+    if (node.op != Op::kMatMul || !MakesHeads(graph.weights[static_cast<size_t>(graph.value(node.inputs[1]).index)])) continue;
     const auto& attrs = std::get<MatMulAttrs>(node.attrs);
     if (attrs.has_residual) continue;
     groups[{node.inputs[0], ParentScope(node.scope), attrs.segments, attrs.has_bias}].push_back(i);

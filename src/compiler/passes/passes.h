@@ -13,7 +13,7 @@ void FuseGateUp(graph::Graph& graph, const PassOptions& options);
 void FuseNormRope(graph::Graph& graph, const PassOptions& options);
 // residual + MatMul(x) -> MatMul with a residual operand, added where the sum is stored.
 void FuseResidual(graph::Graph& graph, const PassOptions& options);
-// Checks that every KV cache is updated once and read only afterwards, and makes the update's output the cache itself.
+// Checks that every KV cache is updated once and read only afterwards: only then may the update write in place.
 void AliasKv(graph::Graph& graph, const PassOptions& options);
 // Drops nodes whose results nobody reads, values that nothing makes any more, and weights that no node uses. Runs after every other pass.
 void RemoveDeadCode(graph::Graph& graph, const PassOptions& options);

@@ -34,7 +34,7 @@ fuzz:           ## every parser of outside bytes, FUZZ_SECONDS=30 each
 	@tools/setup.sh test
 	@tools/fuzz.sh
 
-bench:          ## kernels as a share of the machine's peak, and tokens per second end to end
+bench:          ## kernels as a share of the machine's limits, and tokens per second of the demo's model
 	@tools/setup.sh
 	@tools/bench.sh
 

@@ -45,7 +45,13 @@ std::vector<Break> Declarations() {
       {"WeightWithoutSources", [](Graph& g) { g.weights[0].sources.clear(); }, "neither sources nor a constant"},
       {"EmptyWeight", [](Graph& g) { Named(g, "model.norm.weight").shape = {0}; }, "has shape [0]"},
       {"VectorOfTwoDimensions", [](Graph& g) { Named(g, "model.norm.weight").shape = {8, 1}; }, "vector weight model.norm.weight has shape [8, 1]"},
-      {"SourcesThatDoNotAddUp", [](Graph& g) { g.weights[0].sources.push_back(g.weights[0].sources[0]); }, "have 10 rows, its shape is [5, 8]"},
+      {"SourcesThatDoNotAddUp", [](Graph& g) { g.weights[0].sources.push_back(g.weights[0].sources[0]); }, "have 80 elements, its shape is [5, 8]"},
+      {"SourceRowsBeyondItsTensor", [](Graph& g) { g.weights[0].sources[0].first_row = 3, g.weights[0].sources[0].num_rows = 5; }, "beyond its 5"},
+      {"SourceOfAMatrixThatIsNotThere",
+       [](Graph& g) {
+         g.weights[0].sources[0] = {.name = "stack", .shape = {2, 8, 5}, .view = SourceView::kColumns, .matrix = 2};
+       },
+       "is matrix 2 of 2"},
       {"SourceOfOtherWidth", [](Graph& g) { g.weights[0].sources[0].shape = {5, 7}; }, "has shape [5, 7]"},
       {"ConstantOfOtherSize", [](Graph& g) { Named(g, "rope").constant = std::make_shared<std::vector<float>>(3); }, "constant rope has 3 elements"},
       {"ConstantWithSources", [](Graph& g) { Named(g, "rope").sources = g.weights[0].sources; }, "also has sources"},

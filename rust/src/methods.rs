@@ -7,6 +7,7 @@ use crate::repr::invalid;
 
 pub fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let result = match value.as_str() {
+        Some(text) if method == "format" && has_absurd_width(text) => Some(Err(invalid("format: the width is absurd".to_owned()))),
         Some(text) => trimmed(text, method, args)
             .or_else(|| padded(state, text, method, args))
             .or_else(|| separated(state, text, method, args))
@@ -19,6 +20,11 @@ pub fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> R
 /// `str.isspace`: Unicode's white space and the four separators U+001C to U+001F.
 pub fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1C}'..='\u{1F}').contains(&character)
+}
+
+/// `format` takes the memory that a width asks for before it pays: "{:999999999}" is refused here.
+fn has_absurd_width(format: &str) -> bool {
+    format.split(|character: char| !character.is_ascii_digit()).any(|digits| digits.len() > 5)
 }
 
 fn trimmed(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, Error>> {

@@ -106,8 +106,8 @@ TEST(Detokenizer, AnIdOutsideTheVocabularyIsAnErrorAndChangesNothing) {
 
 // Decoders whose texts depend on what follows, or on all before, need other ways than the usual ones.
 TEST(Detokenizer, PiecesMakeTheDecodedTextWithDecodersOfEveryKind) {
-  const Json vocab = {{"a", 0},      {"b</w>", 1}, {" ", 2}, {"\u2581", 3},  {"\u2581a", 4}, {"<0xF0>", 5},
-                      {"<0x61>", 6}, {"##b", 7},   {".", 8}, {"\u0120a", 9}};
+  const Json vocab = {{"a", 0},      {"b</w>", 1},  {" ", 2},   {"\u2581", 3}, {"\u2581a", 4},
+                      {"<0xF0>", 5}, {"<0x61>", 6}, {"##b", 7}, {".", 8},      {"\u0120a", 9}};
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(StrCat("seed ", seed));
   std::mt19937 random(seed);

@@ -11,8 +11,6 @@ using graph::Node;
 using graph::Op;
 using graph::ValueId;
 
-std::string ParentScope(const std::string& scope) { return scope.substr(0, scope.rfind('.')); }
-
 // Positions of Mul(act(MatMul gate), MatMul up).
 struct Match {
   size_t gate, up, activation, product;

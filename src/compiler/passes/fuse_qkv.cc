@@ -23,8 +23,6 @@ struct Key {
   auto operator<=>(const Key&) const = default;
 };
 
-std::string ParentScope(const std::string& scope) { return scope.substr(0, scope.rfind('.')); }
-
 // True for the weights that make q, k and v: those whose rows are heads.
 bool MakesHeads(const graph::Weight& weight) {
   return std::ranges::all_of(weight.sources, [](const graph::WeightSource& source) {

@@ -35,6 +35,8 @@ std::optional<size_t> ProducerOf(const Graph& graph, ValueId value) {
   return std::nullopt;
 }
 
+std::string ParentScope(const std::string& scope) { return scope.substr(0, scope.rfind('.')); }
+
 ValueId AddValue(Graph& graph, Shape shape) {
   graph.values.push_back({.source = graph::Source::kNode, .dtype = DType::kF32, .shape = std::move(shape), .index = 0, .label = {}});
   return static_cast<ValueId>(graph.values.size() - 1);

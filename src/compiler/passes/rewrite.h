@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,8 @@ namespace intaglio::compiler {
 [[nodiscard]] std::set<graph::ValueId> KeptProbes(const graph::Graph& graph, const PassOptions& options);
 // Position in graph.nodes of the node that makes `value`; nullopt for weights, caches and inputs.
 [[nodiscard]] std::optional<size_t> ProducerOf(const graph::Graph& graph, graph::ValueId value);
+// "model.layers.0.mlp" of "model.layers.0.mlp.gate_proj".
+[[nodiscard]] std::string ParentScope(const std::string& scope);
 // A new f32 node value.
 [[nodiscard]] graph::ValueId AddValue(graph::Graph& graph, Shape shape);
 // A weight whose rows are those of `parts`, one after the other, as a new value. REQUIRES: same layout, columns and `add`.

@@ -4,14 +4,38 @@
 #include <xxhash.h>
 
 #include <cstdio>
+#include <fstream>
+#include <memory>
+#include <vector>
+
+#include "base/fail.h"
 
 namespace intaglio {
 
-std::string HashHex(std::span<const std::byte> bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+namespace {
+
+std::string Hex(const XXH128_hash_t& hash) {
   char text[33];
   std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64), static_cast<unsigned long long>(hash.low64));
   return text;
+}
+
+}  // namespace
+
+std::string HashHex(std::span<const std::byte> bytes) { return Hex(XXH3_128bits(bytes.data(), bytes.size())); }
+
+std::string HashFile(const std::filesystem::path& path) {
+  constexpr size_t kBufferBytes = 1 << 20;
+  std::vector<char> buffer(kBufferBytes);
+  std::ifstream file(path, std::ios::binary);
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_128bits_reset(state.get());
+  while (file) {
+    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(file.gcount()));
+  }
+  Require(file.eof() && !file.bad(), ErrorCode::kIo, path.string(), ": cannot read it to the end");
+  return Hex(XXH3_128bits_digest(state.get()));
 }
 
 }  // namespace intaglio

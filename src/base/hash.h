@@ -1,6 +1,7 @@
 // Stable 128-bit hash (XXH3) for checksums and cache keys. The value is part of file formats.
 #pragma once
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 
@@ -8,5 +9,7 @@ namespace intaglio {
 
 // 32 lower-case hexadecimal digits.
 [[nodiscard]] std::string HashHex(std::span<const std::byte> bytes);
+// The same of a file's bytes, read through a small buffer: a file of any size leaves no trace in this process's memory. Throws Error kIo.
+[[nodiscard]] std::string HashFile(const std::filesystem::path& path);
 
 }  // namespace intaglio

@@ -109,8 +109,7 @@ void BundleWriter::AddFile(std::string_view name, std::span<const std::byte> byt
 void BundleWriter::Commit(Manifest manifest) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(impl_->directory, error)) {
-    const MappedFile file(entry.path());
-    manifest.files[entry.path().filename().string()] = {.bytes = file.bytes().size(), .hash = HashHex(file.bytes())};
+    manifest.files[entry.path().filename().string()] = {.bytes = entry.file_size(), .hash = HashFile(entry.path())};
   }
   Require(!error, ErrorCode::kIo, impl_->directory.string(), ": cannot read what was written: ", error.message());
   const std::string json = ToJson(manifest);

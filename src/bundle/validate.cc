@@ -35,8 +35,8 @@ class Validator {
   void Run() const {
     CheckKvCache();
     CheckWeights();
-    CheckBuckets();
     for (const Plan& plan : bundle_.plans) CheckPlan(plan);
+    CheckBuckets();
   }
 
  private:

@@ -55,7 +55,7 @@ struct AttentionStep {
     std::iota(table.begin(), table.end(), 0);
     std::iota(positions.begin(), positions.end(), static_cast<int32_t>(c.context - c.rows));
     tables = table.data();
-    const int64_t block_floats = KvBlockBytes(c.kv_heads, c.head_dim) / 4;
+    const int64_t block_floats = KvBlockBytes(c.kv_heads, c.head_dim, c.head_dim) / 4;
     call.operands = {View(out, c.rows, c.heads * c.head_dim), View(q, c.rows, c.heads * c.head_dim),
                      Tensor{nullptr, max_blocks, block_floats, block_floats, DType::kF32}};
     const int64_t workspace_bytes = AttentionWorkspaceBytes(c.rows, c.heads, c.kv_heads, c.head_dim, c.context);

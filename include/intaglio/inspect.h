@@ -11,6 +11,7 @@ enum class InspectView : uint8_t {
   kMemory,   // the memory plan alone
   kPlan,     // every kernel call of every phase and bucket
   kGraph,    // the graphs that the plans were made from
+  kAttention,  // which kernel serves which attention, and the row of each layer
   kWeights,  // name, layout, dtype, shape and size of each
   kJson,     // the manifest and the plans in figures: {"manifest": {…}, "plans": [{…}]}
 };

@@ -12,7 +12,9 @@ using Json = nlohmann::ordered_json;
 
 Json ToJsonObject(const KvGroup& group) { return {{"window", group.window}, {"blocks_per_slot", group.blocks_per_slot}}; }
 Json ToJsonObject(const KvLayer& layer) {
-  return {{"group", layer.group}, {"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}, {"offset", layer.offset}, {"bytes", layer.bytes}};
+  Json json{{"group", layer.group}, {"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}, {"offset", layer.offset}, {"bytes", layer.bytes}};
+  if (layer.v_dim != 0) json["v_dim"] = layer.v_dim;
+  return json;
 }
 Json ToJsonObject(const WeightEntry& weight) {
   return {{"name", weight.name},         {"layout", weight.layout},
@@ -54,6 +56,11 @@ class Fields {
     Require(dtype.has_value(), ErrorCode::kDataLoss, path_, ": \"", key, "\": unknown element type \"", name, '"');
     out = *dtype;
   }
+  // A field that bundles without the feature lack: `out` keeps its value.
+  template <typename T>
+  void OptionalNumber(const char* key, T& out, int64_t least = 0) const {
+    if (const auto it = json_.find(key); it != json_.end()) out = ToNumber<T>(*it, key, least);
+  }
   template <typename T>
   void Numbers(const char* key, std::vector<T>& out, int64_t least = 0) const {
     for (const Json& item : List(key)) out.push_back(ToNumber<T>(item, key, least));
@@ -88,6 +95,7 @@ void Read(const Fields& in, KvLayer& layer) {
   in.Number("group", layer.group);
   in.Number("kv_heads", layer.kv_heads);
   in.Number("head_dim", layer.head_dim);
+  in.OptionalNumber("v_dim", layer.v_dim);
   in.Number("offset", layer.offset);
   in.Number("bytes", layer.bytes);
 }

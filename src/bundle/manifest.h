@@ -21,6 +21,7 @@ struct KvGroup {
 struct KvLayer {
   int32_t group = 0;
   int64_t kv_heads = 0, head_dim = 0;
+  int64_t v_dim = 0;             // of a value head; 0: head_dim
   uint64_t offset = 0, bytes = 0;  // in the KV pool: [max_slots * blocks_per_slot] blocks of kernels/kv_layout.h
 };
 struct WeightEntry {

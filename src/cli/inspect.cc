@@ -17,11 +17,12 @@ constexpr const char* kFooter = R"(Examples:
 
 struct InspectOptions {
   std::filesystem::path bundle;
-  bool plan = false, graph = false, weights = false, json = false;
+  bool plan = false, graph = false, attention = false, weights = false, json = false;
 
   [[nodiscard]] InspectView view() const {
     if (plan) return InspectView::kPlan;
     if (graph) return InspectView::kGraph;
+    if (attention) return InspectView::kAttention;
     if (weights) return InspectView::kWeights;
     return json ? InspectView::kJson : InspectView::kSummary;
   }
@@ -37,6 +38,7 @@ void AddInspectCommand(CLI::App& app, Command& chosen) {
   CLI::Option_group* views = command->add_option_group("view", "Instead of the summary");
   views->add_flag("--plan", options->plan, "Kernel calls of every phase and bucket");
   views->add_flag("--graph", options->graph, "The graphs the plans were made from");
+  views->add_flag("--attention", options->attention, "Which kernel serves which attention, and the layers of the bundle");
   views->add_flag("--weights", options->weights, "Every weight: layout, dtype, shape, place");
   views->add_flag("--json", options->json, "Manifest and plans in figures, as JSON");
   views->require_option(0, 1);

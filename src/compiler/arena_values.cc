@@ -50,6 +50,8 @@ ValueId ArenaValues::InPlaceInput(size_t node) const {
     case Op::kRmsNorm:
     case Op::kRope:
     case Op::kNormRope:
+    case Op::kScale:
+    case Op::kSoftcap:
       return MayOverwrite(node, n.inputs[0]) ? n.inputs[0] : graph::kNoValue;
     case Op::kMatMul:
       return std::get<graph::MatMulAttrs>(n.attrs).has_residual && MayOverwrite(node, n.inputs.back()) ? n.inputs.back() : graph::kNoValue;

@@ -4,10 +4,12 @@
 #include <optional>
 
 #include "base/assert.h"
+#include "base/fail.h"
 #include "base/strings.h"
 #include "compiler/arena_values.h"
 #include "compiler/passes/rewrite.h"
 #include "graph/infer.h"
+#include "kernels/attention_table.h"
 #include "kernels/kv_layout.h"
 #include "kernels/params.h"
 #include "kernels/workspace.h"
@@ -73,7 +75,7 @@ class Lowering {
         return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
       case Op::kAttention: {
         const auto& a = std::get<graph::AttentionAttrs>(node.attrs);
-        return kernels::AttentionWorkspaceBytes(graph_.rows, a.heads, a.kv_heads, a.head_dim, graph_.max_context);
+        return kernels::AttentionWorkspaceBytes(graph_.rows, a.heads, a.kv_heads, a.value_dim(), graph_.max_context);
       }
       case Op::kSample:
         return kernels::SampleWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
@@ -103,7 +105,7 @@ class Lowering {
     }
     if (!graph::IsKvCache(v)) return arena_.Operand(value);
     const bundle::KvLayer& layer = context_.kv.layers[static_cast<size_t>(v.index)];
-    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, layer.head_dim),
+    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, layer.head_dim, layer.v_dim == 0 ? layer.head_dim : layer.v_dim),
                   block_floats = block_bytes / static_cast<int64_t>(sizeof(float));
     return {.space = bundle::Space::kKvCache,
             .dtype = DType::kF32,
@@ -145,6 +147,7 @@ class Lowering {
       case Op::kRmsNorm:
         call.ints[kernels::norm_params::kWidth] = std::get<graph::NormAttrs>(node.attrs).width;
         call.floats[kernels::norm_params::kEps] = std::get<graph::NormAttrs>(node.attrs).eps;
+        std::ranges::copy(std::get<graph::NormAttrs>(node.attrs).segments, call.ints.begin() + kernels::norm_params::kBorders);
         break;
       case Op::kRope:
       case Op::kNormRope: {
@@ -152,6 +155,7 @@ class Lowering {
         call.ints[kernels::rope_params::kHeadDim] = attrs.head_dim;
         call.ints[kernels::rope_params::kRotaryDim] = attrs.rotary_dim;
         call.ints[kernels::rope_params::kStyle] = static_cast<int64_t>(attrs.style);
+        call.ints[kernels::rope_params::kHasRows] = graph_.value(node.inputs[1]).source == graph::Source::kRopeRows ? 1 : 0;
         call.floats[kernels::rope_params::kEps] = attrs.eps;
         break;
       }
@@ -164,10 +168,17 @@ class Lowering {
         SetCacheParams(node.inputs[1], call);
         call.ints[kernels::attention_params::kHeads] = attrs.heads;
         call.ints[kernels::attention_params::kWindow] = attrs.window;
+        call.ints[kernels::attention_params::kChunk] = attrs.chunk;
         call.floats[kernels::attention_params::kScale] = attrs.scale;
-        call.operands.push_back(workspace);
+        call.floats[kernels::attention_params::kSoftcap] = attrs.softcap;
+        call.operands.insert(call.operands.begin() + 3, workspace);   // sinks, if any, follow it
+        call.kernel = AttentionKernel(call, attrs.has_sinks);
         break;
       }
+      case Op::kScale:
+      case Op::kSoftcap:
+        call.floats[kernels::scalar_params::kValue] = std::get<graph::ScalarAttrs>(node.attrs).value;
+        break;
       case Op::kSample:
         call.operands.push_back(workspace);
         call.operands.push_back(OperandOf(node.outputs[1]));
@@ -191,6 +202,14 @@ class Lowering {
       default:
         break;
     }
+  }
+
+  static std::string AttentionKernel(const Call& call, bool has_sinks) {
+    const kernels::AttentionShape shape = kernels::ShapeOfAttention({.ints = call.ints, .floats = call.floats}, has_sinks);
+    const kernels::AttentionRow* row = kernels::FindAttentionRow(shape);
+    Require(row != nullptr, ErrorCode::kUnsupported, "export: no attention kernel serves ", call.label, ": ", kernels::ToString(shape),
+            "; supported:\n", kernels::PrintAttentionTable());
+    return std::string(row->kernel);
   }
 
   void LowerRoute(const Node& node, Call& call) const {
@@ -231,6 +250,7 @@ class Lowering {
     const bundle::KvLayer& layer = context_.kv.layers[static_cast<size_t>(graph_.value(cache).index)];
     call.ints[kernels::attention_params::kKvHeads] = layer.kv_heads;
     call.ints[kernels::attention_params::kHeadDim] = layer.head_dim;
+    call.ints[kernels::attention_params::kVDim] = layer.v_dim;
     call.ints[kernels::attention_params::kGroup] = layer.group;
     call.ints[kernels::attention_params::kNumBlocks] = OperandOf(cache).rows;
   }

@@ -76,9 +76,20 @@ ValueRef Builder::Table(const std::string& name, Shape shape, std::shared_ptr<co
   return DeclareNamed({.name = name, .shape = std::move(shape), .layout = Layout::kTable, .sources = {}, .constant = std::move(data)});
 }
 
-ValueRef Builder::Cache(int64_t kv_heads, int64_t head_dim, int64_t window) const {
+ValueRef Builder::rope_rows(int64_t rope_switch) const {
+  if (graph_->rope_switch != 0 && graph_->rope_switch != rope_switch)
+    throw std::logic_error(StrCat("rotary tables change at ", graph_->rope_switch, " and at ", rope_switch, " positions"));
+  graph_->rope_switch = rope_switch;
+  for (size_t i = 0; i < graph_->values.size(); ++i) {
+    if (graph_->values[i].source == Source::kRopeRows) return {graph_, static_cast<ValueId>(i)};
+  }
+  return Append(*graph_, {.source = Source::kRopeRows, .dtype = DType::kI32, .shape = {graph_->rows}, .label = "rope_rows"});
+}
+
+ValueRef Builder::Cache(const KvCache& cache) const {
   if (layer_ < 0) throw std::logic_error(StrCat("KV cache in ", scope_, ": not within a layer"));
-  graph_->kv_caches.push_back({.layer = layer_, .kv_heads = kv_heads, .head_dim = head_dim, .window = window});
+  graph_->kv_caches.push_back(cache);
+  graph_->kv_caches.back().layer = layer_;
   return Append(*graph_, {.source = Source::kKvCache,
                           .shape = {},
                           .index = static_cast<int32_t>(graph_->kv_caches.size() - 1),
@@ -122,20 +133,24 @@ ValueRef Embedding(const Builder& b, ValueRef table, float scale) {
 
 ValueRef RmsNorm(const Builder& b, ValueRef x, ValueRef weight, const NormAttrs& attrs) { return b.Emit(Op::kRmsNorm, {x, weight}, attrs).front(); }
 
-ValueRef Rope(const Builder& b, ValueRef x, ValueRef table, const RopeAttrs& attrs) {
-  return b.Emit(Op::kRope, {x, b.positions(), table}, attrs).front();
+ValueRef Rope(const Builder& b, ValueRef x, ValueRef table, const RopeAttrs& attrs, ValueRef rows) {
+  return b.Emit(Op::kRope, {x, rows.id == kNoValue ? b.positions() : rows, table}, attrs).front();
 }
 
 ValueRef KvUpdate(const Builder& b, ValueRef cache, ValueRef k, ValueRef v) {
   return b.Emit(Op::kKvUpdate, {cache, k, v, b.slots(), b.positions()}).front();
 }
 
-ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs) {
-  return b.Emit(Op::kAttention, {q, cache, b.slots(), b.positions()}, attrs).front();
+ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs, ValueRef sinks) {
+  std::vector<ValueRef> inputs{q, cache, b.slots(), b.positions()};
+  if (sinks.id != kNoValue) inputs.push_back(sinks);
+  return b.Emit(Op::kAttention, inputs, attrs).front();
 }
 
 ValueRef Add(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kAdd, {x, y}).front(); }
 ValueRef Mul(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kMul, {x, y}).front(); }
+ValueRef Scale(const Builder& b, ValueRef x, float factor) { return b.Emit(Op::kScale, {x}, ScalarAttrs{factor}).front(); }
+ValueRef Softcap(const Builder& b, ValueRef x, float cap) { return b.Emit(Op::kSoftcap, {x}, ScalarAttrs{cap}).front(); }
 ValueRef Silu(const Builder& b, ValueRef x) { return b.Emit(Op::kSilu, {x}).front(); }
 ValueRef GeluTanh(const Builder& b, ValueRef x) { return b.Emit(Op::kGeluTanh, {x}).front(); }
 ValueRef GatherRows(const Builder& b, ValueRef x) { return b.Emit(Op::kGatherRows, {x, b.output_rows()}).front(); }

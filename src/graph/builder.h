@@ -35,14 +35,16 @@ class Builder {
   [[nodiscard]] ValueRef slots() const { return {graph_, 2}; }
   [[nodiscard]] ValueRef output_rows() const { return {graph_, 3}; }
   [[nodiscard]] int64_t max_context() const { return graph_->max_context; }
+  // Each row's row in rotary tables that change with a sequence's length, declared on first use; see Graph::rope_switch.
+  [[nodiscard]] ValueRef rope_rows(int64_t rope_switch) const;
 
   // The checkpoint's tensor "<scope>.<name>", declared here. A second declaration of a name is the same weight (tied).
   // `add` is added to every element.
   [[nodiscard]] ValueRef Weight(std::string_view name, Shape shape, Shard shard, Layout layout, float add = 0.0f) const;
   // A table computed at export, shared by every layer that names it (its name has no scope).
   [[nodiscard]] ValueRef Table(const std::string& name, Shape shape, std::shared_ptr<const std::vector<float>> data) const;
-  // The KV cache of the layer this builder is in. REQUIRES: within InLayer(), once a layer.
-  [[nodiscard]] ValueRef Cache(int64_t kv_heads, int64_t head_dim, int64_t window) const;
+  // The KV cache of the layer this builder is in (cache.layer is set here). REQUIRES: within InLayer(), once a layer.
+  [[nodiscard]] ValueRef Cache(const KvCache& cache) const;
 
   // A weight of any layout and origin; its name gets the scope.
   [[nodiscard]] ValueRef Declare(graph::Weight weight) const;
@@ -68,13 +70,17 @@ struct MatMulOperands {
 [[nodiscard]] ValueRef Embedding(const Builder& b, ValueRef table, float scale);
 // Every run of `attrs.width` columns is divided by its root mean square (eps added to the mean), then multiplied by `weight`.
 [[nodiscard]] ValueRef RmsNorm(const Builder& b, ValueRef x, ValueRef weight, const NormAttrs& attrs);
-[[nodiscard]] ValueRef Rope(const Builder& b, ValueRef x, ValueRef table, const RopeAttrs& attrs);
+// `rows`: b.rope_rows(…), or b.positions() if it is not given.
+[[nodiscard]] ValueRef Rope(const Builder& b, ValueRef x, ValueRef table, const RopeAttrs& attrs, ValueRef rows = {});
 // The cache with this step's rows in it.
 [[nodiscard]] ValueRef KvUpdate(const Builder& b, ValueRef cache, ValueRef k, ValueRef v);
-// softmax(q k^T * scale) v over the row's slot: positions up to the row's own, and at most `window` of them if that is not 0.
-[[nodiscard]] ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs);
+// softmax(q k^T * scale) v over the keys of the row's slot that attrs.IsVisible. `sinks`: present if and only if attrs.has_sinks; a
+// head's sink is one more logit of its softmax, which has no value.
+[[nodiscard]] ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs, ValueRef sinks = {});
 [[nodiscard]] ValueRef Add(const Builder& b, ValueRef x, ValueRef y);
 [[nodiscard]] ValueRef Mul(const Builder& b, ValueRef x, ValueRef y);
+[[nodiscard]] ValueRef Scale(const Builder& b, ValueRef x, float factor);
+[[nodiscard]] ValueRef Softcap(const Builder& b, ValueRef x, float cap);
 [[nodiscard]] ValueRef Silu(const Builder& b, ValueRef x);
 [[nodiscard]] ValueRef GeluTanh(const Builder& b, ValueRef x);
 [[nodiscard]] ValueRef GatherRows(const Builder& b, ValueRef x);

@@ -28,7 +28,7 @@ inline constexpr int kNumSegments = 8;
 using Segments = std::array<int64_t, kNumSegments + 1>;   // ascending borders of K: first 0, last K; segments may be empty
 
 // Where a value comes from.
-enum class Source : uint8_t { kNode, kWeight, kKvCache, kTokens, kPositions, kSlots, kOutputRows };
+enum class Source : uint8_t { kNode, kWeight, kKvCache, kTokens, kPositions, kSlots, kOutputRows, kRopeRows };
 
 // How a weight is cut over the ranks of a tensor-parallel group.
 enum class Shard : uint8_t {
@@ -82,7 +82,9 @@ struct Weight {
 struct KvCache {
   int32_t layer = 0;
   int64_t kv_heads = 0, head_dim = 0;
-  int64_t window = 0;    // 0: every earlier position is in reach
+  int64_t window = 0;    // positions in reach, of a sliding window or a chunk; 0: every earlier one
+  int64_t v_dim = 0;     // 0: head_dim
+  [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
 };
 
 struct Value {
@@ -108,6 +110,8 @@ struct MatMulAttrs {
 struct NormAttrs {
   float eps = 0;
   int64_t width = 0;
+  Segments segments{};   // of a width that ranks share: the sum of squares is the tree over them; all zero: one run
+  [[nodiscard]] bool is_segmented() const { return segments.back() != 0; }
   bool operator==(const NormAttrs&) const = default;
 };
 enum class RopeStyle : uint8_t { kHalves, kInterleaved };
@@ -124,7 +128,21 @@ struct SliceAttrs {
 struct AttentionAttrs {
   int64_t heads = 0, kv_heads = 0, head_dim = 0, window = 0;
   float scale = 0;
+  int64_t v_dim = 0;     // of a value head; 0: head_dim
+  int64_t chunk = 0;     // keys from floor(query / chunk) * chunk on are visible; 0: no chunks
+  float softcap = 0;     // scores become softcap * tanh(score / softcap); 0: none
+  bool has_sinks = false;
+  [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
+  [[nodiscard]] int64_t reach() const { return chunk == 0 ? window : chunk; }
+  // Whether the query at one position sees the key at another.
+  [[nodiscard]] bool IsVisible(int64_t query, int64_t key) const {
+    return key <= query && (window == 0 || query - key < window) && (chunk == 0 || key >= query / chunk * chunk);
+  }
   bool operator==(const AttentionAttrs&) const = default;
+};
+struct ScalarAttrs {
+  float value = 0;
+  bool operator==(const ScalarAttrs&) const = default;
 };
 // How a router scores experts.
 enum class RouterScoring : uint8_t {
@@ -150,7 +168,8 @@ struct ClampAttrs {
   float alpha = 1.0f, limit = 0.0f;
   bool operator==(const ClampAttrs&) const = default;
 };
-using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs, ClampAttrs>;
+using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs, ClampAttrs,
+                           ScalarAttrs>;
 
 struct Node {
   Op op = Op::kAdd;
@@ -162,6 +181,9 @@ struct Node {
 struct Graph {
   Phase phase = Phase::kContextEncoding;
   int64_t rows = 0, outputs = 0, max_context = 0;
+  // Where rotary frequencies change with the length of a sequence: one of more than this many positions is rotated with the rows of
+  // rope_rows, which the runtime fills: a short sequence's position, or rope_switch + a long one's. 0: they never change.
+  int64_t rope_switch = 0;
   std::vector<Value> values;
   std::vector<Weight> weights;       // unique by name
   std::vector<KvCache> kv_caches;    // one a layer

@@ -109,6 +109,7 @@ std::vector<Value> InferRmsNorm(const Rule& rule) {
   rule.Check(attrs.width > 0 && x[1] % attrs.width == 0, "width ", attrs.width, " does not divide the ", x[1], " columns of x");
   (void)rule.WeightOf(1, Layout::kVector, "weight");
   rule.ExpectShape(1, {attrs.width}, "weight");
+  if (attrs.is_segmented()) CheckSegments(rule, attrs.segments, attrs.width);
   return Like(x);
 }
 
@@ -117,12 +118,13 @@ std::vector<Value> InferRope(const Rule& rule, Op op) {
   const auto& attrs = rule.attrs<RopeAttrs>();
   const Shape& x = rule.Matrix(0, "x");
   rule.ExpectRows(x, "x");
-  rule.Step(1, Source::kPositions, "positions");
+  const bool has_rope_rows = rule.input(1).source == Source::kRopeRows;
+  rule.Check(has_rope_rows || rule.input(1).source == Source::kPositions, "operand 1 is not the step's positions, nor its rope_rows");
   rule.Check(attrs.head_dim > 0 && x[1] % attrs.head_dim == 0, "head_dim ", attrs.head_dim, " does not divide the ", x[1], " columns of x");
   rule.Check(attrs.rotary_dim > 0 && attrs.rotary_dim % 2 == 0 && attrs.rotary_dim <= attrs.head_dim, "rotary_dim ", attrs.rotary_dim,
              " is not an even number up to head_dim ", attrs.head_dim);
   (void)rule.WeightOf(2, Layout::kTable, "table");
-  rule.ExpectShape(2, {rule.graph().max_context, attrs.rotary_dim}, "table");
+  rule.ExpectShape(2, {rule.graph().max_context + (has_rope_rows ? rule.graph().rope_switch : 0), attrs.rotary_dim}, "table");
   if (op == Op::kNormRope) {
     rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
     (void)rule.WeightOf(3, Layout::kVector, "norm weight");
@@ -142,29 +144,37 @@ std::vector<Value> InferSlice(const Rule& rule) {
 std::vector<Value> InferKvUpdate(const Rule& rule) {
   (void)rule.attrs<NoAttrs>();
   const KvCache& cache = rule.Cache(0);
-  const Shape expected{rule.graph().rows, cache.kv_heads * cache.head_dim};
   (void)rule.Matrix(1, "k"), (void)rule.Matrix(2, "v");
-  rule.ExpectShape(1, expected, "k");
-  rule.ExpectShape(2, expected, "v");
+  rule.ExpectShape(1, {rule.graph().rows, cache.kv_heads * cache.head_dim}, "k");
+  rule.ExpectShape(2, {rule.graph().rows, cache.kv_heads * cache.value_dim()}, "v");
   rule.Step(3, Source::kSlots, "slots");
   rule.Step(4, Source::kPositions, "positions");
   return {Value{.shape = {}, .index = rule.input(0).index, .label = {}}};
 }
 
-std::vector<Value> InferAttention(const Rule& rule) {
+std::vector<Value> InferAttention(const Rule& rule, size_t num_inputs) {
   const auto& attrs = rule.attrs<AttentionAttrs>();
   const KvCache& cache = rule.Cache(1);
   rule.Check(rule.input(1).source == Source::kNode, "reads the KV cache before this step's keys are in it");
-  rule.Check(attrs.kv_heads == cache.kv_heads && attrs.head_dim == cache.head_dim && attrs.window == cache.window, "kv_heads, head_dim, window are ",
-             attrs.kv_heads, ", ", attrs.head_dim, ", ", attrs.window, ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ",
-             cache.window);
+  rule.Check(attrs.kv_heads == cache.kv_heads && attrs.head_dim == cache.head_dim && attrs.value_dim() == cache.value_dim() &&
+                 attrs.reach() == cache.window,
+             "kv_heads, head_dim, v_dim, reach are ", attrs.kv_heads, ", ", attrs.head_dim, ", ", attrs.value_dim(), ", ", attrs.reach(),
+             ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ", cache.value_dim(), ", ", cache.window);
+  rule.Check(attrs.window >= 0 && attrs.chunk >= 0 && (attrs.window == 0 || attrs.chunk == 0), "window is ", attrs.window, " and chunk ", attrs.chunk,
+             ", expected at most one of them");
+  rule.Check(attrs.softcap >= 0, "softcap is ", attrs.softcap, ", expected 0 or a positive number");
+  rule.Check(num_inputs == (attrs.has_sinks ? 5u : 4u), "has ", num_inputs, " operands, its attributes say otherwise");
   rule.Check(attrs.heads > 0 && attrs.heads % attrs.kv_heads == 0, attrs.heads, " query heads cannot share ", attrs.kv_heads, " KV heads");
   rule.Check(attrs.scale > 0, "scale is ", attrs.scale, ", expected a positive number");
   const Shape& q = rule.Matrix(0, "q");
   rule.ExpectShape(0, {rule.graph().rows, attrs.heads * attrs.head_dim}, "q");
   rule.Step(2, Source::kSlots, "slots");
   rule.Step(3, Source::kPositions, "positions");
-  return Like(q);
+  if (attrs.has_sinks) {
+    (void)rule.WeightOf(4, Layout::kVector, "sinks");
+    rule.ExpectShape(4, {attrs.heads}, "sinks");
+  }
+  return Like({q[0], attrs.heads * attrs.value_dim()});
 }
 
 std::vector<Value> InferPair(const Rule& rule) {
@@ -173,6 +183,11 @@ std::vector<Value> InferPair(const Rule& rule) {
   (void)rule.Matrix(1, "right operand");
   rule.ExpectShape(1, x, "right operand");
   return Like(x);
+}
+
+std::vector<Value> InferScalar(const Rule& rule) {
+  rule.Check(rule.attrs<ScalarAttrs>().value > 0, "value is ", rule.attrs<ScalarAttrs>().value, ", expected a positive number");
+  return Like(rule.Matrix(0, "x"));
 }
 
 std::vector<Value> InferActivation(const Rule& rule) {
@@ -307,10 +322,13 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
     case Op::kKvUpdate:
       return InferKvUpdate(rule);
     case Op::kAttention:
-      return InferAttention(rule);
+      return InferAttention(rule, node.inputs.size());
     case Op::kAdd:
     case Op::kMul:
       return InferPair(rule);
+    case Op::kScale:
+    case Op::kSoftcap:
+      return InferScalar(rule);
     case Op::kSilu:
     case Op::kGeluTanh:
       return InferActivation(rule);

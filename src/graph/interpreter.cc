@@ -32,6 +32,9 @@ class Run {
         case Source::kOutputRows:
           assign(step.output_rows);
           break;
+        case Source::kRopeRows:
+          assign(step.rope_rows);
+          break;
         case Source::kNode:
         case Source::kWeight:
         case Source::kKvCache:
@@ -52,8 +55,8 @@ class Run {
   [[nodiscard]] size_t Cols(ValueId id) const { return static_cast<size_t>(graph_.value(id).shape.back()); }
   [[nodiscard]] std::vector<float>& Out(const Node& node) { return buffers_[static_cast<size_t>(node.outputs[0])].f32; }
   [[nodiscard]] int32_t LayerOf(ValueId cache) const { return graph_.kv_caches[static_cast<size_t>(graph_.value(cache).index)].layer; }
-  // Positions [first, last] of a row's slot, as attention sees them.
-  [[nodiscard]] std::vector<const KvEntry*> Reach(int32_t layer, size_t row, int64_t window) const;
+  // What a row sees of its slot, ascending.
+  [[nodiscard]] std::vector<const KvEntry*> Reach(int32_t layer, size_t row, const AttentionAttrs& attrs) const;
 
   void Embedding(const Node& node);
   void MatMul(const Node& node);
@@ -127,10 +130,11 @@ void Run::Rope(const Node& node, std::span<const float> x) {
   const auto& attrs = std::get<RopeAttrs>(node.attrs);
   const std::span<const float> table = In(node, 2);
   const auto head_dim = static_cast<size_t>(attrs.head_dim), half = static_cast<size_t>(attrs.rotary_dim) / 2, cols = Cols(node.inputs[0]);
+  const std::vector<int32_t>& rows = buffers_[static_cast<size_t>(node.inputs[1])].i32;
   std::vector<float>& out = Out(node);
   out.assign(x.begin(), x.end());
   for (size_t begin = 0; begin < x.size(); begin += head_dim) {   // every head of every row
-    const std::span<const float> angles = table.subspan(static_cast<size_t>(step_.positions[begin / cols]) * 2 * half, 2 * half);
+    const std::span<const float> angles = table.subspan(static_cast<size_t>(rows[begin / cols]) * 2 * half, 2 * half);
     for (size_t i = 0; i < half; ++i) {
       const bool is_halves = attrs.style == RopeStyle::kHalves;
       const size_t left = begin + (is_halves ? i : 2 * i), right = begin + (is_halves ? half + i : 2 * i + 1);
@@ -153,18 +157,18 @@ void Run::Slice(const Node& node) {
 }
 
 void Run::KvUpdate(const Node& node) {
-  const size_t cols = Cols(node.inputs[1]);
+  const size_t k_cols = Cols(node.inputs[1]), v_cols = Cols(node.inputs[2]);
   for (size_t row = 0; row < step_.slots.size(); ++row) {
-    const auto k = In(node, 1).subspan(row * cols, cols), v = In(node, 2).subspan(row * cols, cols);
+    const auto k = In(node, 1).subspan(row * k_cols, k_cols), v = In(node, 2).subspan(row * v_cols, v_cols);
     kv_[{LayerOf(node.inputs[0]), step_.slots[row], step_.positions[row]}] = {.k = {k.begin(), k.end()}, .v = {v.begin(), v.end()}};
   }
 }
 
-std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, int64_t window) const {
+std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, const AttentionAttrs& attrs) const {
   const int32_t last = step_.positions[row];
-  const auto first = static_cast<int32_t>(window == 0 ? 0 : std::max<int64_t>(0, last - window + 1));
   std::vector<const KvEntry*> entries;
-  for (int32_t position = first; position <= last; ++position) {
+  for (int32_t position = 0; position <= last; ++position) {
+    if (!attrs.IsVisible(last, position)) continue;
     const auto found = kv_.find({layer, step_.slots[row], position});
     Require(found != kv_.end(), ErrorCode::kInvalidArgument, "interpreter: slot ", step_.slots[row], " has no position ", position, ", row ", row,
             " is at ", last);
@@ -176,25 +180,27 @@ std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, int64_t window
 void Run::Attention(const Node& node) {
   const auto& attrs = std::get<AttentionAttrs>(node.attrs);
   const auto heads = static_cast<size_t>(attrs.heads), head_dim = static_cast<size_t>(attrs.head_dim),
-             group = heads / static_cast<size_t>(attrs.kv_heads);
+             v_dim = static_cast<size_t>(attrs.value_dim()), group = heads / static_cast<size_t>(attrs.kv_heads);
   const std::span<const float> q = In(node, 0);
   std::vector<float>& out = Out(node);
   for (size_t row = 0; row < step_.slots.size(); ++row) {
-    const std::vector<const KvEntry*> entries = Reach(LayerOf(node.inputs[1]), row, attrs.window);
+    const std::vector<const KvEntry*> entries = Reach(LayerOf(node.inputs[1]), row, attrs);
     for (size_t head = 0; head < heads; ++head) {
-      const size_t kv_begin = head / group * head_dim;
+      const size_t kv_head = head / group;
       std::vector<double> weights;
       for (const KvEntry* entry : entries) {
         double dot = 0;
-        for (size_t i = 0; i < head_dim; ++i) dot += static_cast<double>(q[(row * heads + head) * head_dim + i]) * entry->k[kv_begin + i];
-        weights.push_back(dot * attrs.scale);
+        for (size_t i = 0; i < head_dim; ++i) dot += static_cast<double>(q[(row * heads + head) * head_dim + i]) * entry->k[kv_head * head_dim + i];
+        const double score = dot * attrs.scale, cap = attrs.softcap;
+        weights.push_back(cap == 0 ? score : cap * std::tanh(score / cap));
       }
+      if (attrs.has_sinks) weights.push_back(In(node, 4)[head]);
       const double largest = *std::ranges::max_element(weights);
       double total = 0;
       for (double& weight : weights) total += weight = std::exp(weight - largest);
-      for (size_t i = 0; i < head_dim; ++i) {
+      for (size_t i = 0; i < v_dim; ++i) {
         double sum = 0;
-        for (size_t entry = 0; entry < entries.size(); ++entry) sum += weights[entry] * entries[entry]->v[kv_begin + i];
+        for (size_t entry = 0; entry < entries.size(); ++entry) sum += weights[entry] * entries[entry]->v[kv_head * v_dim + i];
         out.push_back(static_cast<float>(sum / total));
       }
     }
@@ -270,6 +276,10 @@ void Run::Execute(const Node& node) {
       return Elementwise(node, [](double x, double y) { return x + y; });
     case Op::kMul:
       return Elementwise(node, [](double x, double y) { return x * y; });
+    case Op::kScale:
+      return Elementwise(node, [factor = std::get<ScalarAttrs>(node.attrs).value](double x, double) { return x * factor; });
+    case Op::kSoftcap:
+      return Elementwise(node, [cap = std::get<ScalarAttrs>(node.attrs).value](double x, double) { return cap * std::tanh(x / cap); });
     case Op::kSilu:
       return Elementwise(node, [](double x, double) { return SiluOf(x); });
     case Op::kGeluTanh:
@@ -304,6 +314,12 @@ void CheckStep(const Graph& graph, const StepInputs& step) {
           "interpreter: ", rows, " rows and ", step.output_rows.size(), " output rows in a graph of ", graph.rows, " and ", graph.outputs);
   Require(step.positions.size() == rows && step.slots.size() == rows, ErrorCode::kInvalidArgument, "interpreter: ", rows, " tokens, ",
           step.positions.size(), " positions, ", step.slots.size(), " slots");
+  Require(graph.rope_switch == 0 || step.rope_rows.size() == rows, ErrorCode::kInvalidArgument, "interpreter: ", rows, " tokens, ",
+          step.rope_rows.size(), " rope_rows");
+  for (int32_t row : step.rope_rows) {
+    Require(row >= 0 && row < graph.rope_switch + graph.max_context, ErrorCode::kInvalidArgument, "interpreter: rope row ", row, " of a table of ",
+            graph.rope_switch + graph.max_context);
+  }
   for (int32_t position : step.positions) {
     Require(position >= 0 && position < graph.max_context, ErrorCode::kInvalidArgument, "interpreter: position ", position, " in a context of ",
             graph.max_context);

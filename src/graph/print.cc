@@ -37,6 +37,8 @@ std::string Ref(const Graph& graph, ValueId id) {
       return "%slots";
     case Source::kOutputRows:
       return "%output_rows";
+    case Source::kRopeRows:
+      return "%rope_rows";
     case Source::kWeight:
       return IsInRange(value.index, graph.weights) ? StrCat('@', graph.weights[static_cast<size_t>(value.index)].name) : StrCat("@?", value.index);
     case Source::kNode:
@@ -61,7 +63,12 @@ struct AttrsPrinter {
   void operator()(const MatMulAttrs& a) const {
     out << " {segments " << Join(a.segments, " ") << (a.has_bias ? ", bias" : "") << (a.has_residual ? ", residual" : "") << '}';
   }
-  void operator()(const NormAttrs& a) const { out << " {eps " << Exact(a.eps) << ", width " << a.width << '}'; }
+  void operator()(const NormAttrs& a) const {
+    out << " {eps " << Exact(a.eps) << ", width " << a.width;
+    if (a.is_segmented()) out << ", segments " << Join(a.segments, " ");
+    out << '}';
+  }
+  void operator()(const ScalarAttrs& a) const { out << " {" << Exact(a.value) << '}'; }
   void operator()(const RopeAttrs& a) const {
     out << " {head_dim " << a.head_dim << ", rotary_dim " << a.rotary_dim << (a.style == RopeStyle::kInterleaved ? ", interleaved" : ", halves");
     if (a.eps != 0) out << ", eps " << Exact(a.eps);
@@ -83,7 +90,11 @@ struct AttrsPrinter {
   void operator()(const ClampAttrs& a) const { out << " {alpha " << Exact(a.alpha) << ", limit " << Exact(a.limit) << '}'; }
   void operator()(const AttentionAttrs& a) const {
     out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale "
-        << Exact(a.scale) << '}';
+        << Exact(a.scale);
+    if (a.v_dim != 0) out << ", v_dim " << a.v_dim;
+    if (a.chunk != 0) out << ", chunk " << a.chunk;
+    if (a.softcap != 0) out << ", softcap " << Exact(a.softcap);
+    out << (a.has_sinks ? ", sinks}" : "}");
   }
 };
 
@@ -132,6 +143,7 @@ std::string Print(const Graph& graph) {
   out << "kv_caches\n";
   for (const KvCache& cache : graph.kv_caches) {
     out << "  layer " << cache.layer << ": " << cache.kv_heads << " x " << cache.head_dim;
+    if (cache.v_dim != 0) out << " + " << cache.v_dim;
     if (cache.window != 0) out << ", window " << cache.window;
     out << '\n';
   }

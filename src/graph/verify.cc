@@ -73,7 +73,7 @@ void CheckDeclarations(const Graph& graph) {
   }
   std::set<int32_t> layers;
   for (const KvCache& cache : graph.kv_caches) {
-    Check(cache.kv_heads > 0 && cache.head_dim > 0 && cache.window >= 0, "KV cache of layer ", cache.layer, ": kv_heads ", cache.kv_heads,
+    Check(cache.kv_heads > 0 && cache.head_dim > 0 && cache.v_dim >= 0 && cache.window >= 0, "KV cache of layer ", cache.layer, ": kv_heads ", cache.kv_heads,
           ", head_dim ", cache.head_dim, ", window ", cache.window);
     Check(cache.layer >= 0 && layers.insert(cache.layer).second, "layer ", cache.layer, " has two KV caches");
   }
@@ -96,6 +96,7 @@ void CheckOutsideValue(const Graph& graph, ValueId id) {
     case Source::kTokens:
     case Source::kPositions:
     case Source::kSlots:
+    case Source::kRopeRows:
     case Source::kOutputRows: {
       const Shape expected{value.source == Source::kOutputRows ? graph.outputs : graph.rows};
       Check(value.dtype == DType::kI32 && value.shape == expected, "step input %", id, " is ", Name(value.dtype), " ", value.shape, ", expected i32 ",

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/kv_layout.h"
+#include "kernels/kv_runs.h"
 #include "kernels/params.h"
 #include "kernels/workspace.h"
 
@@ -41,11 +42,12 @@ int64_t SpanTasks(const KernelCall& call, const StepView& step, bool is_split, i
 }  // namespace
 
 int64_t FirstVisible(const KernelCall& call, int64_t position) noexcept {
-  const int64_t window = Int(call, attention_params::kWindow);
+  const int64_t window = Int(call, attention_params::kWindow), chunk = Int(call, attention_params::kChunk);
+  if (chunk != 0) return position / chunk * chunk;
   return window == 0 ? 0 : std::max<int64_t>(0, position - window + 1);
 }
 
-int64_t PartialFloats(int64_t head_dim) noexcept { return kPartialHeader + PaddedDim(head_dim); }
+int64_t PartialFloats(int64_t v_dim) noexcept { return kPartialHeader + PaddedDim(v_dim); }
 
 AttentionSplit SplitOfStep(const KernelCall& call, const StepView& step) noexcept {
   const int64_t num_rows = LiveRows(call, step);
@@ -53,7 +55,7 @@ AttentionSplit SplitOfStep(const KernelCall& call, const StepView& step) noexcep
   if (!workspace.is_present() || num_rows > kMaxSplitRows) return {};
   int64_t max_spans = 0;
   for (int64_t row = 0; row < num_rows; ++row) max_spans = std::max(max_spans, LastSpan(step, row) - FirstSpan(call, step, row) + 1);
-  const int64_t needed = num_rows * Int(call, attention_params::kHeads) * max_spans * PartialFloats(Int(call, attention_params::kHeadDim));
+  const int64_t needed = num_rows * Int(call, attention_params::kHeads) * max_spans * PartialFloats(ValueDim(call));
   return {.is_split = max_spans > 1 && needed <= workspace.rows * workspace.cols, .max_spans = max_spans};
 }
 
@@ -94,10 +96,10 @@ AttentionTask FindAttentionTask(const KernelCall& call, const StepView& step, in
           .last_span = is_split ? first_span + span : LastSpan(step, end - 1)};
 }
 
-int64_t AttentionWorkspaceBytes(int64_t rows, int64_t heads, int64_t, int64_t head_dim, int64_t max_context) {
+int64_t AttentionWorkspaceBytes(int64_t rows, int64_t heads, int64_t, int64_t v_dim, int64_t max_context) {
   const int64_t max_spans = (max_context + kSpanPositions - 1) / kSpanPositions;
   if (rows > kMaxSplitRows || max_spans <= 1) return 0;
-  return rows * heads * max_spans * PartialFloats(head_dim) * static_cast<int64_t>(sizeof(float));
+  return rows * heads * max_spans * PartialFloats(v_dim) * static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace intaglio::kernels

@@ -10,7 +10,8 @@
 
 namespace intaglio::kernels {
 
-inline constexpr int64_t kMaxHeadDim = 512;         // a task's queries fit a worker's scratch
+inline constexpr int64_t kMaxHeadDim = 576;         // of keys: a task's queries fit a worker's scratch
+inline constexpr int64_t kMaxValueDim = 512;
 inline constexpr int64_t kMaxTaskQueries = 64;      // rows times heads of one attention task
 inline constexpr int64_t kMaxSplitRows = 16;        // more rows than this are never split over spans
 inline constexpr int64_t kSpanPositions = kKvTile * kKvSpanTiles;
@@ -35,6 +36,6 @@ struct AttentionSplit {
 // The first position that a query at `position` sees; it sees all from there to its own.
 [[nodiscard]] int64_t FirstVisible(const KernelCall& call, int64_t position) noexcept;
 // Floats of one partial result.
-[[nodiscard]] int64_t PartialFloats(int64_t head_dim) noexcept;
+[[nodiscard]] int64_t PartialFloats(int64_t v_dim) noexcept;
 
 }  // namespace intaglio::kernels

@@ -22,6 +22,8 @@ const char* CheckSameShape(const KernelCall& call, int num_inputs) noexcept {
   return CheckDomain(call);
 }
 
+bool IsSegmentation(const int64_t* borders, int64_t width) { return borders[0] == 0 && borders[kSegments] == width && std::is_sorted(borders, borders + kSegments + 1); }
+
 // Rope's parameters and table; shapes of x and out are checked already.
 const char* CheckRotation(const KernelCall& call) noexcept {
   const int64_t head_dim = call.params.ints[rope_params::kHeadDim], rotary_dim = call.params.ints[rope_params::kRotaryDim];
@@ -29,6 +31,8 @@ const char* CheckRotation(const KernelCall& call) noexcept {
   if (head_dim < 1 || call[0].cols % head_dim != 0) return "the head size does not divide the columns";
   if (rotary_dim < 2 || rotary_dim % 2 != 0 || rotary_dim > head_dim) return "the rotary size is odd or out of range";
   if (style != 0 && style != 1) return "the rotary style is unknown";
+  const int64_t has_rows = call.params.ints[rope_params::kHasRows];
+  if (has_rows != 0 && has_rows != 1) return "which rows of the rotary table are read is unknown";
   if (!IsMatrix(call[2]) || call[2].cols != rotary_dim) return "the rotary table is not as wide as the rotary size";
   return CheckStepRows(call, Domain::kRows);
 }
@@ -81,7 +85,9 @@ const char* CheckRmsNorm(const KernelCall& call) noexcept {
   const int64_t width = call.params.ints[norm_params::kWidth];
   if (width < 1 || call[0].cols % width != 0) return "the norm's width does not divide the columns";
   if (!IsMatrix(call[2]) || call[2].rows != 1 || call[2].cols != width) return "the norm's weight is not one row of its width";
-  return nullptr;
+  const int64_t* borders = &call.params.ints[norm_params::kBorders];
+  if (borders[kSegments] == 0) return nullptr;
+  return IsSegmentation(borders, width) ? nullptr : "the norm's segments are not ascending from 0 to its width";
 }
 
 const char* CheckRope(const KernelCall& call) noexcept {

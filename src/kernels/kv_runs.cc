@@ -34,6 +34,11 @@ KvRun FindKvRun(const KernelCall& call, const StepView& step, int64_t run_index)
           .block = PhysicalBlock(call, step, step.slots[row], step.positions[row] / kKvTile)};
 }
 
+int64_t ValueDim(const KernelCall& call) noexcept {
+  const int64_t v_dim = call.params.ints[attention_params::kVDim];
+  return v_dim == 0 ? call.params.ints[attention_params::kHeadDim] : v_dim;
+}
+
 int64_t PhysicalBlock(const KernelCall& call, const StepView& step, int32_t slot, int64_t tile) noexcept {
   const auto group = static_cast<size_t>(call.params.ints[attention_params::kGroup]);
   const int64_t max_blocks = step.max_blocks[group];

@@ -14,6 +14,8 @@ struct KvRun {
 
 // REQUIRES: run_index < KvWriteTasks / kv heads.
 [[nodiscard]] KvRun FindKvRun(const KernelCall& call, const StepView& step, int64_t run_index) noexcept;
+// Columns of a value head: those of a key head unless the call says otherwise.
+[[nodiscard]] int64_t ValueDim(const KernelCall& call) noexcept;
 // The physical block of a slot's tile, or -1 if the table names none within the pool.
 [[nodiscard]] int64_t PhysicalBlock(const KernelCall& call, const StepView& step, int32_t slot, int64_t tile) noexcept;
 

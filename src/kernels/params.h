@@ -20,19 +20,34 @@ namespace embed_params { enum Float { kScale = 0 }; }
 namespace matmul_params { enum Int { kBorders = 0 }; }
 
 // rms_norm: out, x, weight f32 1 x width. Each run of `width` columns of a row is normalised on its own. out may alias x.
-namespace norm_params { enum Int { kWidth = 0 }; enum Float { kEps = 0 }; }
+// ints[1..9]: borders of the segments of a width that ranks share, each summed by itself, then by the tree; all zero: one sum.
+namespace norm_params { enum Int { kWidth = 0, kBorders = 1 }; enum Float { kEps = 0 }; }
 
 // rope: out, x, table. Rotates the first rotary_dim columns of every head. out may alias x.
 // norm_rope: out, x, table, norm weight (1 x head_dim): RMS norm per head, then rope.
 // table: f32 [max_position, rotary_dim]: per position rotary_dim/2 cosines, then rotary_dim/2 sines.
-namespace rope_params { enum Int { kHeadDim = 0, kRotaryDim = 1, kStyle = 2 /* 0: halves, 1: interleaved pairs */ }; enum Float { kEps = 0 }; }
+namespace rope_params {
+enum Int { kHeadDim = 0, kRotaryDim = 1, kStyle = 2 /* 0: halves, 1: interleaved pairs */, kHasRows = 3 /* 1: table rows are the step's rope_rows */ };
+enum Float { kEps = 0 };
+}  // namespace rope_params
 
 // kv_write: cache, k, v                                                                stores rows into their slots' blocks
-// attention: out, q, cache, W                                                          softmax(q k^T * scale) v
+// attention: out, q, cache, W, [sinks f32 1 x heads]                                   softmax(q k^T * scale) v
+//   A key is visible from its own position on, for `window` positions, within its chunk of `chunk` positions (0: no such limit).
+//   softcap c != 0: scores become c * tanh(score / c). A head's sink is one more logit in its softmax, with no value.
 namespace attention_params {
-enum Int { kHeads = 0, kKvHeads = 1, kHeadDim = 2, kWindow = 3 /* 0: full */, kGroup = 4 /* block table */, kNumBlocks = 5 /* blocks in the pool */ };
-enum Float { kScale = 0 };
-}
+enum Int {
+  kHeads = 0,
+  kKvHeads = 1,
+  kHeadDim = 2,
+  kWindow = 3,
+  kGroup = 4 /* block table */,
+  kNumBlocks = 5 /* blocks in the pool */,
+  kVDim = 6 /* columns of a value head; 0: kHeadDim */,
+  kChunk = 7
+};
+enum Float { kScale = 0, kSoftcap = 1 };
+}  // namespace attention_params
 
 // Mixture of experts. k experts a row; "expert order" lists all (row, choice) pairs expert by expert, rows ascending within.
 // route: ids i32 [rows, k] ascending, weights f32 [rows, k], logits [rows, E], [correction bias 1 x E]
@@ -52,6 +67,8 @@ namespace expert_params { enum Int { kBorders = 0 /* as matmul_params */, kNumEx
 namespace clamp_params { enum Float { kAlpha = 0, kLimit = 1 }; }
 
 // add: out, a, b.  mul: out, a, b.  silu, gelu_tanh: out, x.
+// scale: out, x: x * value.  softcap: out, x: value * tanh(x / value). out may alias x.
+namespace scalar_params { enum Float { kValue = 0 }; }
 // gated_silu, gated_gelu_tanh: out, gate_up                                            out = act(gate_up[:, :n]) * gate_up[:, n:]
 // gather_rows: out, x                                                                  out[i] = x[output_rows[i]]
 // sample: ids i32 [outputs, 1], logits, W, [logprobs f32: per output 1 + 2 * kMaxLogprobs numbers: log-probability of the chosen id,

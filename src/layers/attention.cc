@@ -18,7 +18,7 @@ ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& conf
   }
   q = b.Probe("q_rope", Rope(b, q, head_dim, *config.rope));
   k = b.Probe("k_rope", Rope(b, k, head_dim, *config.rope));
-  const ValueRef cache = KvUpdate(b, b.Cache(kv_heads, head_dim, config.window), k, v);
+  const ValueRef cache = KvUpdate(b, b.Cache({.kv_heads = kv_heads, .head_dim = head_dim, .window = config.window}), k, v);
   const ValueRef context =
       b.Probe("attn_ctx",
               Attention(b, q, cache, {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim, .window = config.window, .scale = config.scale}));

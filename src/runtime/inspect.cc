@@ -7,6 +7,7 @@
 #include "base/mapped_file.h"
 #include "base/strings.h"
 #include "bundle/bundle.h"
+#include "kernels/attention_table.h"
 
 namespace intaglio {
 namespace {
@@ -106,6 +107,25 @@ std::string Graphs(const Bundle& bundle) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
+// The table, then the row of every layer's attention; neighbours that are alike share a line.
+std::string Attention(const Bundle& bundle) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> kinds;
+  for (const bundle::Call& call : bundle.plans.front().calls) {
+    if (call.kernel != "attention") continue;
+    const bool has_sinks = call.operands.size() > 4 && call.operands[4].space != bundle::Space::kNone;
+    const kernels::AttentionShape shape = kernels::ShapeOfAttention({.ints = call.ints, .floats = call.floats}, has_sinks);
+    const kernels::AttentionRow* row = kernels::FindAttentionRow(shape);
+    const std::string kind = StrCat(row == nullptr ? "not in the table" : row->name, ": ", kernels::ToString(shape));
+    if (kinds.empty() || kinds.back().first != kind) kinds.emplace_back(kind, std::vector<std::string>());
+    kinds.back().second.push_back(call.label);
+  }
+  std::string text = StrCat("Attention kernels\n", kernels::PrintAttentionTable(), "\n", bundle.path.string(), '\n');
+  for (const auto& [kind, labels] : kinds) {
+    text += StrCat("  ", kind, "\n    ", labels.front(), labels.size() == 1 ? "" : StrCat(" … ", labels.back(), " (", labels.size(), " layers)"), '\n');
+  }
+  return text;
+}
+
 std::string Json(const Bundle& bundle) {
   std::vector<std::string> plans;
   for (const Plan& plan : bundle.plans) {
@@ -144,6 +164,8 @@ std::string Inspect(const std::filesystem::path& path, InspectView view) {
       return Plans(bundle);
     case InspectView::kGraph:
       return Graphs(bundle);
+    case InspectView::kAttention:
+      return Attention(bundle);
     case InspectView::kWeights:
       return Weights(bundle.manifest);
     case InspectView::kJson:

@@ -88,11 +88,11 @@ class CallChecker {
     Require(cache.space == Space::kKvCache, "has its KV cache elsewhere than in the KV pool");
     Require(group >= 0 && group < std::ssize(manifest_.kv_groups), "names KV group ", group, " of ", manifest_.kv_groups.size());
     CheckAtLeast(blocks, manifest_.max_slots * manifest_.kv_groups[static_cast<size_t>(group)].blocks_per_slot, "KV blocks for a pool");
-    const int64_t kv_heads = call_.ints[kKvHeads], head_dim = call_.ints[kHeadDim];
+    const int64_t kv_heads = call_.ints[kKvHeads], head_dim = call_.ints[kHeadDim], v_dim = call_.ints[kVDim] == 0 ? head_dim : call_.ints[kVDim];
     constexpr int64_t kPlausible = 1 << 20;  // keeps the product below within 64 bits
-    Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && blocks < (int64_t{1} << 40), "has KV heads ", kv_heads,
+    Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && v_dim > 0 && v_dim < kPlausible && blocks < (int64_t{1} << 40), "has KV heads ", kv_heads,
             " x ", head_dim);
-    const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, head_dim));
+    const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, head_dim, v_dim));
     Require(cache.bytes / block_bytes >= static_cast<uint64_t>(blocks), "has ", cache.bytes, " bytes of KV cache for ", blocks, " blocks of ",
             block_bytes);
   }

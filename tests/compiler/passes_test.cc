@@ -211,13 +211,13 @@ TEST(RemoveDeadCode, KeepsWhatAKeptProbeNames) {
 
 TEST(RemoveDeadCode, KeepsUpdatesOfTheKvCache) {
   SmallGraph g;
-  (void)KvUpdate(g.In("attn"), g.In("attn").Cache(2, 4, 0), g.x(), g.x());
+  (void)KvUpdate(g.In("attn"), g.In("attn").Cache({.kv_heads = 2, .head_dim = 4}), g.x(), g.x());
   EXPECT_EQ(g.After(RemoveDeadCode, g.Norm("norm", g.x(), 8)), "kv_update rms_norm");
 }
 
 TEST(AliasKvDeathTest, AStaleCacheIsABug) {
   SmallGraph g;
-  const ValueRef cache = g.In("attn").Cache(2, 4, 0);
+  const ValueRef cache = g.In("attn").Cache({.kv_heads = 2, .head_dim = 4});
   (void)KvUpdate(g.In("attn"), cache, g.x(), g.x());
   Graph graph = g.graph();
   graph.nodes.push_back(

@@ -93,8 +93,8 @@ TEST(Builder, InfersShapes) {
 TEST(Builder, AnUpdatedCacheIsTheSameCache) {
   OneValue one(8);
   const Builder layer = one.b.InLayer(0);
-  (void)one.b.InLayer(1).Cache(1, 4, 0);
-  const ValueRef cache = layer.Cache(2, 4, 0), updated = KvUpdate(layer, cache, one.x, one.x);
+  (void)one.b.InLayer(1).Cache({.kv_heads = 1, .head_dim = 4});
+  const ValueRef cache = layer.Cache({.kv_heads = 2, .head_dim = 4}), updated = KvUpdate(layer, cache, one.x, one.x);
   EXPECT_EQ(one.graph.value(updated.id).index, one.graph.value(cache.id).index);
   EXPECT_TRUE(updated.shape().empty());
 }
@@ -105,7 +105,7 @@ TEST(Builder, NamesOpAndScopeOfAMisuse) {
   const ValueRef narrow = one.b.Emit(Op::kSlice, {one.x}, SliceAttrs{.begin = 0, .size = 4}).front();
   EXPECT_EQ(FaultOf([&] { (void)Mul(mlp, one.x, narrow); }), "mul in layers.0.mlp: right operand has shape [4, 4], expected [4, 8]");
   EXPECT_EQ(FaultOf([&] { (void)mlp.Emit(Op::kAdd, {one.x}); }), "add in layers.0.mlp: has 1 operands, expected 2");
-  EXPECT_NE(FaultOf([&] { (void)one.b.Cache(1, 4, 0); }), "");   // outside of the layers
+  EXPECT_NE(FaultOf([&] { (void)one.b.Cache({.kv_heads = 1, .head_dim = 4}); }), "");   // outside of the layers
 }
 
 TEST(Builder, RefusesValuesOfAnotherGraph) {

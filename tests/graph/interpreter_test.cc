@@ -130,7 +130,7 @@ TEST(Interpreter, ComputesActivations) {
 TEST(Interpreter, AttendsToTheRowsOwnSlotUpToItsPosition) {
   OneOp op(4, 1, {1, 2, 3, 4});
   const Builder layer = op.b().InLayer(0);
-  const ValueRef cache = KvUpdate(layer, layer.Cache(1, 1, 0), op.x(), op.x());
+  const ValueRef cache = KvUpdate(layer, layer.Cache({.kv_heads = 1, .head_dim = 1}), op.x(), op.x());
   const ValueRef y = Attention(layer, op.x(), cache, {.heads = 1, .kv_heads = 1, .head_dim = 1, .scale = 1});
   const std::vector<float> out = op.Run({0, 1, 0, 1}, {5, 5, 2, 2})[static_cast<size_t>(y.id)].f32;
   const auto mix = [](double q, double first, double second) {
@@ -143,7 +143,7 @@ TEST(Interpreter, AttendsToTheRowsOwnSlotUpToItsPosition) {
 TEST(Interpreter, AWindowHidesOlderPositions) {
   OneOp op(3, 1, {1, 2, 3});
   const Builder layer = op.b().InLayer(0);
-  const ValueRef cache = KvUpdate(layer, layer.Cache(1, 1, 1), op.x(), op.x());
+  const ValueRef cache = KvUpdate(layer, layer.Cache({.kv_heads = 1, .head_dim = 1, .window = 1}), op.x(), op.x());
   const ValueRef y = Attention(layer, op.x(), cache, {.heads = 1, .kv_heads = 1, .head_dim = 1, .window = 1, .scale = 1});
   ExpectNear(op.ValueOf(y), {1, 2, 3});   // each row sees itself alone
 }
@@ -152,7 +152,7 @@ TEST(Interpreter, QueryHeadsShareKvHeadsInGroups) {
   OneOp op(1, 4, {1, 2, 3, 4});
   const Builder layer = op.b().InLayer(0);
   const ValueRef kv = op.b().Emit(Op::kSlice, {op.x()}, SliceAttrs{.begin = 1, .size = 2}).front();
-  const ValueRef cache = KvUpdate(layer, layer.Cache(2, 1, 0), kv, kv);
+  const ValueRef cache = KvUpdate(layer, layer.Cache({.kv_heads = 2, .head_dim = 1}), kv, kv);
   const ValueRef y = Attention(layer, op.x(), cache, {.heads = 4, .kv_heads = 2, .head_dim = 1, .scale = 1});
   ExpectNear(op.ValueOf(y), {2, 2, 3, 3});
 }
@@ -167,7 +167,7 @@ TEST(Interpreter, SampleTakesTheLowestOfTheMostLikelyIds) {
 TEST(Interpreter, RefusesStepsThatDoNotFit) {
   OneOp op(2, 2, {1, 2, 3, 4});
   const Builder layer = op.b().InLayer(0);
-  (void)Attention(layer, op.x(), KvUpdate(layer, layer.Cache(1, 2, 0), op.x(), op.x()), {.heads = 1, .kv_heads = 1, .head_dim = 2, .scale = 1});
+  (void)Attention(layer, op.x(), KvUpdate(layer, layer.Cache({.kv_heads = 1, .head_dim = 2}), op.x(), op.x()), {.heads = 1, .kv_heads = 1, .head_dim = 2, .scale = 1});
   EXPECT_THROW(op.Run({0, 8}), Error);           // outside of the context
   EXPECT_THROW(op.Run({-1, 0}), Error);
   EXPECT_THROW(op.Run({0, 2}), Error);           // position 1 is nowhere

@@ -15,7 +15,7 @@ ValueRef SmallAttention(const Builder& b, ValueRef x) {
   const ValueRef q = Rope(b, Linear(b.In("q_proj"), x, 8), table, {.head_dim = 4, .rotary_dim = 4});
   const ValueRef k = Rope(b, Linear(b.In("k_proj"), x, 4), table, {.head_dim = 4, .rotary_dim = 4});
   const ValueRef v = b.Probe("v", Linear(b.In("v_proj"), x, 4));
-  const ValueRef cache = KvUpdate(b, b.Cache(1, 4, 16), k, v);
+  const ValueRef cache = KvUpdate(b, b.Cache({.kv_heads = 1, .head_dim = 4, .window = 16}), k, v);
   const ValueRef context = Attention(b, q, cache, {.heads = 2, .kv_heads = 1, .head_dim = 4, .window = 16, .scale = 0.5f});
   const Builder o = b.In("o_proj");
   const MatMulOperands operands{.x = context,

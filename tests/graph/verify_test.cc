@@ -132,7 +132,11 @@ std::vector<Break> Attributes() {
       {"RotaryDimOverHeadDim", [](Graph& g) { AttrsOf<RopeAttrs>(g, Op::kRope).rotary_dim = 6; }, "rotary_dim 6 is not"},
       {"TableOfOtherWidth", [](Graph& g) { AttrsOf<RopeAttrs>(g, Op::kRope).rotary_dim = 2; }, "table has shape [32, 4], expected [32, 2]"},
       {"HeadsThatCannotShare", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).heads = 0; }, "0 query heads cannot share 1"},
-      {"OtherWindowThanTheCache", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).window = 8; }, "those of the cache 1, 4, 16"},
+      {"OtherWindowThanTheCache", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).window = 8; }, "those of the cache 1, 4, 4, 16"},
+      {"WindowBesideAChunk", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).chunk = 16; }, "expected at most one of them"},
+      {"ValuesNarrowerThanTheCaches", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).v_dim = 2; }, "those of the cache 1, 4, 4, 16"},
+      {"SinksThatAreNotThere", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).has_sinks = true; }, "its attributes say otherwise"},
+      {"NegativeSoftcap", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).softcap = -1; }, "softcap is -1"},
       {"ScaleNotANumber", [](Graph& g) { AttrsOf<AttentionAttrs>(g, Op::kAttention).scale = NAN; }, "scale is nan"},
   };
 }

@@ -1,5 +1,8 @@
 // Attention against double, and by memcmp against itself: a query's bits must not depend on how its step, its chunk, its neighbours,
 // its blocks, the tasks or the level were chosen.
+#include <set>
+
+#include "kernels/attention_table.h"
 #include "kv_harness.h"
 
 namespace intaglio::kernels {
@@ -52,19 +55,21 @@ void ExpectSameOutputs(const std::vector<Sequence>& a, const std::vector<Sequenc
 
 // One query of one head, in double.
 std::vector<double> Reference(const Heads& h, const Sequence& s, int64_t position, int64_t head) {
-  const int64_t d = h.head_dim, column = head / (h.heads / h.kv_heads) * d;
-  const int64_t first = h.window == 0 ? 0 : std::max<int64_t>(0, position - h.window + 1);
-  std::vector<double> scores, out(static_cast<size_t>(d), 0.0);
+  const int64_t d = h.head_dim, v_dim = h.value_dim(), kv_head = head / (h.heads / h.kv_heads), first = h.FirstVisible(position);
+  std::vector<double> scores, out(static_cast<size_t>(v_dim), 0.0);
   double maximum = -INFINITY, sum = 0.0;
   for (int64_t p = first; p <= position; ++p) {
     double score = 0.0;
-    for (int64_t i = 0; i < d; ++i) score += static_cast<double>(s.q.row(position)[head * d + i]) * s.k.row(p)[column + i];
-    scores.push_back(score / std::sqrt(static_cast<double>(d)));
+    for (int64_t i = 0; i < d; ++i) score += static_cast<double>(s.q.row(position)[head * d + i]) * s.k.row(p)[kv_head * d + i];
+    score /= std::sqrt(static_cast<double>(d));
+    scores.push_back(h.softcap == 0 ? score : h.softcap * std::tanh(score / h.softcap));
     maximum = std::max(maximum, scores.back());
   }
   for (double& score : scores) sum += score = std::exp(score - maximum);
+  if (h.has_sinks) sum += std::exp(h.Sink(head) - maximum);
   for (int64_t p = first; p <= position; ++p) {
-    for (int64_t i = 0; i < d; ++i) out[static_cast<size_t>(i)] += scores[static_cast<size_t>(p - first)] / sum * s.v.row(p)[column + i];
+    const double weight = scores[static_cast<size_t>(p - first)] / sum;
+    for (int64_t i = 0; i < v_dim; ++i) out[static_cast<size_t>(i)] += weight * s.v.row(p)[kv_head * v_dim + i];
   }
   return out;
 }
@@ -79,8 +84,8 @@ TEST_P(AttentionShapes, MatchesDouble) {
   for (int64_t position : {0, 1, 15, 16, 63, 64, 65, 200, 255, 256, 257, 299}) {
     for (int64_t head = 0; head < h.heads; ++head) {
       const std::vector<double> expected = Reference(h, sequences[0], position, head);
-      for (int64_t i = 0; i < h.head_dim; ++i) {
-        worst = std::max(worst, std::fabs(expected[static_cast<size_t>(i)] - sequences[0].out.row(position)[head * h.head_dim + i]));
+      for (int64_t i = 0; i < h.value_dim(); ++i) {
+        worst = std::max(worst, std::fabs(expected[static_cast<size_t>(i)] - sequences[0].out.row(position)[head * h.value_dim() + i]));
       }
     }
   }
@@ -107,16 +112,67 @@ TEST_P(AttentionShapes, GivesTheSameBitsForEveryChunkSize) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionShapes,
                          testing::Values(Heads{2, 2, 16, 0}, Heads{4, 2, 24, 0}, Heads{8, 2, 64, 0}, Heads{8, 1, 64, 100}, Heads{4, 4, 80, 17},
-                                         Heads{4, 1, 256, 0}, Heads{2, 1, 256, 300}, Heads{3, 1, 320, 0}, Heads{14, 2, 64, 0}, Heads{70, 1, 16, 64}),
+                                         Heads{4, 1, 256, 0}, Heads{2, 1, 256, 300}, Heads{3, 1, 320, 0}, Heads{14, 2, 64, 0}, Heads{70, 1, 16, 64},
+                                         Heads{.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 0, .softcap = 1.5f},
+                                         Heads{.heads = 2, .kv_heads = 1, .head_dim = 256, .window = 90, .softcap = 5},
+                                         Heads{.heads = 8, .kv_heads = 2, .head_dim = 32, .window = 0, .has_sinks = true},
+                                         Heads{.heads = 8, .kv_heads = 1, .head_dim = 64, .window = 128, .has_sinks = true},
+                                         Heads{.heads = 4, .kv_heads = 2, .head_dim = 48, .window = 0, .chunk = 100},
+                                         Heads{.heads = 5, .kv_heads = 1, .head_dim = 16, .window = 0, .chunk = 16},
+                                         Heads{.heads = 4, .kv_heads = 1, .head_dim = 40, .window = 0, .v_dim = 32},
+                                         Heads{.heads = 3, .kv_heads = 1, .head_dim = 70, .window = 0, .v_dim = 9},
+                                         Heads{.heads = 2, .kv_heads = 1, .head_dim = 576, .window = 0, .v_dim = 512}),
                          [](const auto& info) {
                            return "heads" + std::to_string(info.param.heads) + "on" + std::to_string(info.param.kv_heads) + "dim" +
-                                  std::to_string(info.param.head_dim) + "window" + std::to_string(info.param.window);
+                                  std::to_string(info.param.head_dim) + (info.param.v_dim == 0 ? "" : "v" + std::to_string(info.param.v_dim)) +
+                                  "window" + std::to_string(info.param.window) + (info.param.chunk == 0 ? "" : "chunk" + std::to_string(info.param.chunk)) +
+                                  (info.param.softcap == 0 ? "" : "softcap") + (info.param.has_sinks ? "sinks" : "");
                          });
 
 constexpr Heads kFull{8, 2, 64, 0}, kSliding{4, 2, 24, 70};
+// One of each row of the dispatch table, but that of plain scores.
+constexpr Heads kKinds[]{{.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 70, .softcap = 1.5f},
+                         {.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 70, .has_sinks = true},
+                         {.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 0, .chunk = 90},
+                         {.heads = 4, .kv_heads = 1, .head_dim = 40, .window = 0, .v_dim = 32}};
+std::vector<Heads> AllKinds() {
+  std::vector<Heads> kinds{kFull, kSliding};
+  kinds.insert(kinds.end(), std::begin(kKinds), std::end(kKinds));
+  return kinds;
+}
+
+TEST(AttentionTable, TheTestsRunEveryRow) {
+  std::set<std::string_view> rows;
+  for (const Heads& h : AllKinds()) {
+    const AttentionRow* row = FindAttentionRow({h.heads, h.kv_heads, h.head_dim, h.value_dim(), h.window, h.chunk, h.softcap, h.has_sinks});
+    ASSERT_NE(row, nullptr);
+    rows.insert(row->name);
+    EXPECT_NE(FindKernel(row->kernel, Isa::kScalar), nullptr);
+    EXPECT_NE(PrintAttentionTable().find(std::string(row->name)), std::string::npos);
+  }
+  EXPECT_EQ(rows.size(), AttentionTable().size());
+}
+
+TEST(AttentionTable, RefusesWhatNoRowServes) {
+  const AttentionShape plain{.heads = 4, .kv_heads = 2, .head_dim = 64, .v_dim = 64};
+  EXPECT_NE(FindAttentionRow(plain), nullptr);
+  const auto refuses = [&](void (*change)(AttentionShape&)) {
+    AttentionShape shape = plain;
+    change(shape);
+    return FindAttentionRow(shape) == nullptr;
+  };
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.head_dim = s.v_dim = 513; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.v_dim = 32; }));                      // narrower values on two heads
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.kv_heads = 1, s.v_dim = 80; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.kv_heads = 1, s.head_dim = 577; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.kv_heads = 1, s.v_dim = 32, s.window = 16; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.window = s.chunk = 16; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.softcap = 5, s.has_sinks = true; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.softcap = 5, s.chunk = 16; }));
+}
 
 TEST(Attention, IsTheSameWithAndWithoutAWorkspace) {
-  for (const Heads& h : {kFull, kSliding}) {
+  for (const Heads& h : AllKinds()) {
     const std::vector<Sequence> expected = Walked(h, {700}, {.chunk = 5, .has_workspace = false});
     ExpectSameOutputs(Walked(h, {700}, {.chunk = 5, .has_workspace = true}), expected, "workspace");
   }
@@ -136,7 +192,7 @@ TEST(Attention, FewRowsShareALongContextByItsSpans) {
 }
 
 TEST(Attention, IsTheSameAloneAndBesideOtherSequences) {
-  for (const Heads& h : {kFull, kSliding}) {
+  for (const Heads& h : AllKinds()) {
     const std::vector<Sequence> expected = Walked(h, {40, 300, 7, 129}, {});
     for (Isa isa : SupportedIsas()) {
       std::vector<Sequence> sequences = Sequences(h, {40, 300, 7, 129});
@@ -160,7 +216,7 @@ TEST(Attention, IsTheSameAloneAndBesideOtherSequences) {
 }
 
 TEST(Attention, DoesNotSeeWhatAReusedBlockHeldBefore) {
-  for (const Heads& h : {kFull, kSliding}) {
+  for (const Heads& h : AllKinds()) {
     const std::vector<Sequence> expected = Walked(h, {70, 150}, {.chunk = 40});
     std::vector<Sequence> sequences = Sequences(h, {70, 150});
     KvWorld world(h, 2, 4);
@@ -168,7 +224,7 @@ TEST(Attention, DoesNotSeeWhatAReusedBlockHeldBefore) {
     for (const float value : {3e4f, std::numeric_limits<float>::quiet_NaN()}) {
       std::vector<Sequence> former = Sequences(h, {70, 900});
       std::fill_n(former[1].k.row(0), former[1].k.rows() * h.kv_heads * h.head_dim, value);
-      std::fill_n(former[1].v.row(0), former[1].v.rows() * h.kv_heads * h.head_dim, value);
+      std::fill_n(former[1].v.row(0), former[1].v.rows() * h.kv_heads * h.value_dim(), value);
       WalkAlone({.chunk = 64}, world, 1, former);
       world.Release(1);
     }
@@ -180,14 +236,14 @@ TEST(Attention, DoesNotSeeWhatAReusedBlockHeldBefore) {
 // A speculation step writes rows that may be rejected: what they left behind, even NaN, must not reach the rows that replace them,
 // nor any earlier row.
 TEST(Attention, DoesNotSeeLaterPositionsOfItsOwnSlot) {
-  for (const Heads& h : {kFull, kSliding}) {
+  for (const Heads& h : AllKinds()) {
     const std::vector<Sequence> expected = Walked(h, {150}, {.chunk = 3});
     for (const float value : {-0.0f, 1e30f, std::numeric_limits<float>::quiet_NaN()}) {
       std::vector<Sequence> sequences = Sequences(h, {150}), wrong = Sequences(h, {150});
       KvWorld world(h, 1, 1);
       for (int64_t p = 3; p < 150; ++p) {
         std::fill_n(wrong[0].k.row(p), h.kv_heads * h.head_dim, value);
-        std::fill_n(wrong[0].v.row(p), h.kv_heads * h.head_dim, value);
+        std::fill_n(wrong[0].v.row(p), h.kv_heads * h.value_dim(), value);
       }
       for (int64_t p = 0; p < 147; p += 3) {
         world.Step(SupportedIsas().back(), Rows(0, p, p + 3), sequences, true, 1);
@@ -219,6 +275,16 @@ TEST(Attention, CheckRefusesWhatDoesNotFit) {
   EXPECT_NE(kernel->check(with(attention_params::kHeadDim, 1024)), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kHeadDim, 0)), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kWindow, -1)), nullptr);
+  EXPECT_NE(kernel->check(with(attention_params::kChunk, -1)), nullptr);
+  EXPECT_NE(kernel->check(with(attention_params::kChunk, 16)), nullptr);   // beside the window
+  EXPECT_NE(kernel->check(with(attention_params::kVDim, 23)), nullptr);
+  EXPECT_NE(kernel->check(with(attention_params::kVDim, -1)), nullptr);
+  KernelCall call = good;
+  call.operands[4] = Matrix(1, 5).tensor();   // sinks of five heads; only the shape is looked at
+  EXPECT_NE(kernel->check(call), nullptr);
+  call = good;
+  call.params.floats[attention_params::kSoftcap] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_NE(kernel->check(call), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kNumBlocks, 1 << 20)), nullptr);
 }
 

@@ -12,6 +12,18 @@ namespace intaglio::kernels {
 
 struct Heads {
   int64_t heads, kv_heads, head_dim, window;
+  int64_t v_dim = 0;        // 0: head_dim
+  int64_t chunk = 0;
+  float softcap = 0;
+  bool has_sinks = false;
+  [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
+  // First position that a query sees.
+  [[nodiscard]] int64_t FirstVisible(int64_t position) const {
+    if (chunk != 0) return position / chunk * chunk;
+    return window == 0 ? 0 : std::max<int64_t>(0, position - window + 1);
+  }
+  // Some above and some below every score.
+  [[nodiscard]] float Sink(int64_t head) const { return static_cast<float>(head % 5) * 1.5f - 2.0f; }
 };
 
 // One sequence in one slot.
@@ -20,8 +32,8 @@ struct Sequence {
   Sequence(const Heads& h, int64_t length, std::mt19937& random)
       : q(length, h.heads * h.head_dim, random),
         k(length, h.kv_heads * h.head_dim, random),
-        v(length, h.kv_heads * h.head_dim, random),
-        out(length, h.heads * h.head_dim) {}
+        v(length, h.kv_heads * h.value_dim(), random),
+        out(length, h.heads * h.value_dim()) {}
 };
 
 struct StepRow {
@@ -37,13 +49,15 @@ class KvWorld {
   KvWorld(const Heads& heads, int num_slots, uint32_t order_seed)
       : heads_(heads),
         num_blocks_(num_slots * kMaxBlocks),
-        pool_(num_blocks_, KvBlockBytes(heads.kv_heads, heads.head_dim) / 4, KvBlockBytes(heads.kv_heads, heads.head_dim) / 4),
+        pool_(num_blocks_, BlockFloats(heads), BlockFloats(heads)),
+        sinks_(1, heads.heads),
         table_(static_cast<size_t>(num_slots * kMaxBlocks), -1),
         free_(static_cast<size_t>(num_blocks_)) {
     std::iota(free_.begin(), free_.end(), 0);
     std::mt19937 random(order_seed);
     std::shuffle(free_.begin(), free_.end(), random);
     std::fill_n(pool_.row(0), pool_.rows() * pool_.cols(), std::numeric_limits<float>::quiet_NaN());
+    for (int64_t head = 0; head < heads.heads; ++head) sinks_.row(0)[head] = heads.Sink(head);
   }
 
   [[nodiscard]] const Matrix& pool() const { return pool_; }
@@ -59,8 +73,8 @@ class KvWorld {
   void Step(Isa isa, const std::vector<StepRow>& rows, std::vector<Sequence>& sequences, bool has_workspace, uint32_t order_seed) {
     const auto num_rows = static_cast<int64_t>(rows.size());
     Prepare(rows);
-    const Matrix q(num_rows, heads_.heads * heads_.head_dim), out(num_rows, q.cols());
-    const Matrix k(num_rows, heads_.kv_heads * heads_.head_dim), v(num_rows, k.cols());
+    const Matrix q(num_rows, heads_.heads * heads_.head_dim), out(num_rows, heads_.heads * heads_.value_dim());
+    const Matrix k(num_rows, heads_.kv_heads * heads_.head_dim), v(num_rows, heads_.kv_heads * heads_.value_dim());
     for (int64_t i = 0; i < num_rows; ++i) {
       const StepRow row = rows[static_cast<size_t>(i)];
       const Sequence& s = sequences[static_cast<size_t>(row.slot)];
@@ -69,7 +83,7 @@ class KvWorld {
       std::copy_n(s.v.row(row.position), v.cols(), v.row(i));
     }
     RunKernel("kv_write", isa, WriteCall(k, v), view_, order_seed);
-    const int64_t bytes = AttentionWorkspaceBytes(num_rows, heads_.heads, heads_.kv_heads, heads_.head_dim, kMaxBlocks * kKvTile);
+    const int64_t bytes = AttentionWorkspaceBytes(num_rows, heads_.heads, heads_.kv_heads, heads_.value_dim(), kMaxBlocks * kKvTile);
     const Matrix workspace(1, std::max<int64_t>(bytes / 4, kLanes));
     KernelCall attention = AttendCall(out, q);
     if (has_workspace && bytes > 0) attention.operands[3] = workspace.tensor();
@@ -83,7 +97,7 @@ class KvWorld {
 
   [[nodiscard]] KernelCall WriteCall(const Matrix& k, const Matrix& v) const { return WithParams(Call({pool_.tensor(), k.tensor(), v.tensor()})); }
   [[nodiscard]] KernelCall AttendCall(const Matrix& out, const Matrix& q) const {
-    return WithParams(Call({out.tensor(), q.tensor(), pool_.tensor()}));
+    return WithParams(Call({out.tensor(), q.tensor(), pool_.tensor(), Tensor{}, heads_.has_sinks ? sinks_.tensor() : Tensor{}}));
   }
 
   // Makes view() a step of these rows: blocks are assigned where needed, and dropped where the window has left them behind.
@@ -98,9 +112,9 @@ class KvWorld {
       entry = free_.back();
       free_.pop_back();
     }
-    for (size_t i = 0; heads_.window > 0 && i < rows.size(); ++i) {
+    for (size_t i = 0; i < rows.size(); ++i) {
       if (i > 0 && rows[i].slot == rows[i - 1].slot) continue;
-      for (int32_t tile = 0; (tile + 1) * kKvTile <= rows[i].position - heads_.window + 1; ++tile) Drop(rows[i].slot, tile);
+      for (int32_t tile = 0; (tile + 1) * kKvTile <= heads_.FirstVisible(rows[i].position); ++tile) Drop(rows[i].slot, tile);
     }
     table_pointer_ = table_.data();
     view_ = {.num_rows = static_cast<int32_t>(rows.size()),
@@ -116,6 +130,7 @@ class KvWorld {
     if (entry >= 0) free_.push_back(entry);
     entry = -1;
   }
+  [[nodiscard]] static int64_t BlockFloats(const Heads& h) { return KvBlockBytes(h.kv_heads, h.head_dim, h.value_dim()) / 4; }
   [[nodiscard]] KernelCall WithParams(KernelCall call) const {
     using namespace attention_params;
     call.params.ints[kHeads] = heads_.heads;
@@ -123,13 +138,16 @@ class KvWorld {
     call.params.ints[kHeadDim] = heads_.head_dim;
     call.params.ints[kWindow] = heads_.window;
     call.params.ints[kNumBlocks] = num_blocks_;
+    call.params.ints[kVDim] = heads_.v_dim;
+    call.params.ints[kChunk] = heads_.chunk;
+    call.params.floats[kSoftcap] = heads_.softcap;
     call.params.floats[kScale] = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
     return call;
   }
 
   Heads heads_;
   int64_t num_blocks_;
-  Matrix pool_;
+  Matrix pool_, sinks_;
   std::vector<int32_t> table_, free_, slots_, positions_;
   const int32_t* table_pointer_ = nullptr;
   int32_t max_blocks_ = kMaxBlocks;

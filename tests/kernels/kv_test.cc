@@ -29,7 +29,7 @@ TEST(KvWrite, PutsEveryPositionWhereTheLayoutSays) {
       const float* tile = world.pool().row(world.block(slot, position / kKvTile));
       const Sequence& s = sequences[static_cast<size_t>(slot)];
       const int64_t p = position % kKvTile;
-      for (int64_t head = 0; head < kHeads.kv_heads; ++head, tile += KvHeadFloats(24)) {
+      for (int64_t head = 0; head < kHeads.kv_heads; ++head, tile += KvHeadFloats(24, 24)) {
         for (int64_t d = 0; d < 24; ++d) {
           ASSERT_EQ(tile[p / 16 * 24 * 16 + d * 16 + p % 16], s.k.row(position)[head * 24 + d]) << Name(isa);
           ASSERT_EQ(tile[KTileFloats(24) + d / 16 * 64 * 16 + p * 16 + d % 16], s.v.row(position)[head * 24 + d]) << Name(isa);

@@ -19,7 +19,7 @@ void FuseNormRope(graph::Graph& graph, const PassOptions& options) {
     const auto& norm_attrs = std::get<graph::NormAttrs>(norm.attrs);
     Node& rope = graph.nodes[i];
     auto attrs = std::get<graph::RopeAttrs>(rope.attrs);
-    if (norm_attrs.width != attrs.head_dim) continue;
+    if (norm_attrs.width != attrs.head_dim || norm_attrs.is_segmented()) continue;
     attrs.eps = norm_attrs.eps;
     rope = {.op = Op::kNormRope,
             .inputs = {norm.inputs[0], rope.inputs[1], rope.inputs[2], norm.inputs[1]},

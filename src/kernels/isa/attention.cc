@@ -18,8 +18,8 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 struct Queries {
   float packed[kMaxTaskQueries * kMaxHeadDim];    // register tile by register tile, [head_dim][queries of the tile]
   float scores[kMaxTaskQueries * kKvTile];
-  float span_out[kMaxTaskQueries * kMaxHeadDim];  // [query][padded_dim], of the current span
-  float out[kMaxTaskQueries * kMaxHeadDim];       // merged
+  float span_out[kMaxTaskQueries * kMaxValueDim]; // [query][padded_dim], of the current span
+  float out[kMaxTaskQueries * kMaxValueDim];      // merged
   Softmax span_softmax[kMaxTaskQueries], softmax[kMaxTaskQueries];
   int64_t position[kMaxTaskQueries], first_visible[kMaxTaskQueries];
   TileRange range[kMaxTaskQueries];               // what each query sees of the current tile
@@ -30,7 +30,7 @@ struct Context {
   const KernelCall& call;
   const StepView& step;
   AttentionTask task;
-  int64_t head_dim, padded_dim;
+  int64_t head_dim, v_dim, padded_dim;   // of queries and keys; of values; of values, in whole lanes
   int num_queries;
 };
 
@@ -64,8 +64,10 @@ void AttendTile(const Context& c, const float* k_tile, Queries* queries) {
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
     Scores<kCount>(queries->packed + first * c.head_dim, keys, Hull(queries->range + first, kCount), queries->scores + first * kKvTile);
   });
+  const float softcap = c.call.params.floats[attention_params::kSoftcap];
   for (int i = 0; i < c.num_queries; ++i) {
     if (queries->range[i].is_empty()) continue;
+    if (softcap != 0) CapScores(softcap, queries->range[i], queries->scores + i * kKvTile);
     SoftmaxTile(queries->scores + i * kKvTile, queries->range[i], c.padded_dim, queries->span_softmax + i, queries->span_out + i * c.padded_dim);
   }
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
@@ -87,7 +89,7 @@ void AttendSpan(const Context& c, int64_t span, Queries* queries) {
       queries->range[i] = {static_cast<int>(std::clamp<int64_t>(queries->first_visible[i] - tile_begin, 0, kKvTile)),
                            static_cast<int>(std::clamp<int64_t>(queries->position[i] + 1 - tile_begin, 0, kKvTile))};
     }
-    AttendTile(c, c.call[2].f32(block) + c.task.kv_head * KvHeadFloats(c.head_dim), queries);
+    AttendTile(c, c.call[2].f32(block) + c.task.kv_head * KvHeadFloats(c.head_dim, c.v_dim), queries);
   }
 }
 
@@ -105,15 +107,24 @@ void Merge(const float* span_out, const Softmax& span, int64_t padded_dim, float
   *softmax = {maximum, First(Fma(Set(span.sum), later, Mul(Set(softmax->sum), earlier)))};
 }
 
-void Finish(const float* sums, float sum, int64_t head_dim, float* out) {
-  const F32 inverse = Set(1.0f / sum);
-  for (int64_t d = 0; d < head_dim; d += kLanes) StoreFirst(out + d, Mul(Load(sums + d), inverse), LanesLeft(d, head_dim));
+// The sums of a head, divided by its softmax's. A sink's logit joins that last: all is rescaled to the larger maximum.
+void Finish(const KernelCall& call, int64_t head, const float* sums, const Softmax& softmax, float* out) {
+  const Tensor& sinks = call[4];
+  F32 inverse = Set(1.0f / softmax.sum);
+  if (sinks.is_present()) {
+    const float sink = sinks.f32()[head], maximum = softmax.maximum > sink ? softmax.maximum : sink;
+    const F32 x = Set(sink - maximum), factor = Exp(Set(softmax.maximum - maximum));
+    const F32 weight = SelectLess(x, Set(-87.0f), Zero(), Exp(x));   // exactly zero below, as any other weight
+    inverse = Div(factor, Fma(Set(softmax.sum), factor, weight));
+  }
+  const int64_t v_dim = ValueDim(call);
+  for (int64_t d = 0; d < v_dim; d += kLanes) StoreFirst(out + d, Mul(Load(sums + d), inverse), LanesLeft(d, v_dim));
 }
 
 // Where W keeps the partial results of a (row, head): [span, from the row's first][kPartialHeader + padded_dim], maximum and sum first.
 float* Partials(const KernelCall& call, int64_t row, int64_t head, int64_t max_spans) {
   const int64_t heads = call.params.ints[attention_params::kHeads];
-  return call[3].f32() + (row * heads + head) * max_spans * PartialFloats(call.params.ints[attention_params::kHeadDim]);
+  return call[3].f32() + (row * heads + head) * max_spans * PartialFloats(ValueDim(call));
 }
 
 void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) {
@@ -121,7 +132,7 @@ void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) 
     const int64_t span = c.task.first_span - queries.first_visible[i] / kSpanPositions;
     if (span < 0 || c.task.first_span > queries.position[i] / kSpanPositions) continue;
     float* partial = Partials(c.call, c.task.first_row + i / c.task.num_heads, c.task.first_head + i % c.task.num_heads, max_spans) +
-                     span * PartialFloats(c.head_dim);
+                     span * PartialFloats(c.v_dim);
     partial[0] = queries.span_softmax[i].maximum;
     partial[1] = queries.span_softmax[i].sum;
     std::copy_n(queries.span_out + i * c.padded_dim, c.padded_dim, partial + kPartialHeader);
@@ -130,24 +141,25 @@ void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) 
 
 void StoreOutputs(const Context& c, const Queries& queries) {
   for (int i = 0; i < c.num_queries; ++i) {
-    float* out = c.call[0].f32(c.task.first_row + i / c.task.num_heads) + (c.task.first_head + i % c.task.num_heads) * c.head_dim;
-    Finish(queries.out + i * c.padded_dim, queries.softmax[i].sum, c.head_dim, out);
+    const int64_t head = c.task.first_head + i % c.task.num_heads;
+    float* out = c.call[0].f32(c.task.first_row + i / c.task.num_heads) + head * c.v_dim;
+    Finish(c.call, head, queries.out + i * c.padded_dim, queries.softmax[i], out);
   }
 }
 
 void MergePartials(const KernelCall& call, const StepView& step, int64_t max_spans, int64_t task, float* merged) {
   const int64_t heads = call.params.ints[attention_params::kHeads], kv_heads = call.params.ints[attention_params::kKvHeads];
-  const int64_t head_dim = call.params.ints[attention_params::kHeadDim], group = heads / kv_heads;
+  const int64_t v_dim = ValueDim(call), group = heads / kv_heads;
   const int64_t row = task / kv_heads, position = step.positions[row];
   const int64_t num_spans = position / kSpanPositions - FirstVisible(call, position) / kSpanPositions + 1;
   for (int64_t head = task % kv_heads * group; head < (task % kv_heads + 1) * group; ++head) {
     const float* partial = Partials(call, row, head, max_spans);
     Softmax softmax;
-    std::fill_n(merged, PaddedDim(head_dim), 0.0f);
-    for (int64_t span = 0; span < num_spans; ++span, partial += PartialFloats(head_dim)) {
-      Merge(partial + kPartialHeader, {partial[0], partial[1]}, PaddedDim(head_dim), merged, &softmax);
+    std::fill_n(merged, PaddedDim(v_dim), 0.0f);
+    for (int64_t span = 0; span < num_spans; ++span, partial += PartialFloats(v_dim)) {
+      Merge(partial + kPartialHeader, {partial[0], partial[1]}, PaddedDim(v_dim), merged, &softmax);
     }
-    Finish(merged, softmax.sum, head_dim, call[0].f32(row) + head * head_dim);
+    Finish(call, head, merged, softmax, call[0].f32(row) + head * v_dim);
   }
 }
 
@@ -158,8 +170,8 @@ void Attention(const KernelCall& call, const StepView& step, int stage, int64_t 
   if (stage == 1) return MergePartials(call, step, split.max_spans, task, reinterpret_cast<float*>(scratch));
 
   auto* queries = reinterpret_cast<Queries*>(scratch);
-  const int64_t head_dim = call.params.ints[attention_params::kHeadDim];
-  Context c{call, step, FindAttentionTask(call, step, task), head_dim, PaddedDim(head_dim), 0};
+  const int64_t head_dim = call.params.ints[attention_params::kHeadDim], v_dim = ValueDim(call);
+  Context c{call, step, FindAttentionTask(call, step, task), head_dim, v_dim, PaddedDim(v_dim), 0};
   c.num_queries = static_cast<int>(c.task.num_rows * c.task.num_heads);
   LoadQueries(c, queries);
   if (split.is_split) {

@@ -43,6 +43,18 @@ void Mul(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) 
   ForLanes(call[0].cols, call[0].f32(row), [a, b](auto load) { return Mul(load(a), load(b)); });
 }
 
+void Scale(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float* x = call[1].f32(row);
+  const F32 factor = Set(call.params.floats[scalar_params::kValue]);
+  ForLanes(call[0].cols, call[0].f32(row), [=](auto load) { return Mul(load(x), factor); });
+}
+
+void Softcap(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float* x = call[1].f32(row);
+  const F32 cap = Set(call.params.floats[scalar_params::kValue]);
+  ForLanes(call[0].cols, call[0].f32(row), [=](auto load) { return Mul(Tanh(Div(load(x), cap)), cap); });
+}
+
 void Silu(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const float* x = call[1].f32(row);
   ForLanes(call[0].cols, call[0].f32(row), [x](auto load) { return SiluLanes(load(x)); });

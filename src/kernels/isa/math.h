@@ -1,4 +1,4 @@
-// exp and log of our own over 16 lanes: only add, multiply, FMA, divide, so the same bits at every level. No libm.
+// exp, log and tanh of our own over 16 lanes: only add, multiply, FMA, divide, so the same bits at every level. No libm.
 // Sources of the polynomials: Cephes expf (degree 5 in r times r^2, plus r, plus 1; error within 2 ulp over the clamped range) and logf.
 #pragma once
 #include "kernels/isa/simd.h"
@@ -44,6 +44,19 @@ INTAGLIO_INLINE F32 Log(F32 x) {
   p = Fma(e, Set(-2.12194440e-4f), p);                                        // ln 2 in two parts, as in Exp
   p = Fma(square, Set(-0.5f), p);
   return Fma(e, Set(0.693359375f), Add(m, p));
+}
+
+// Hyperbolic tangent. Near zero Cephes tanhf's polynomial (within 1 ulp or so), else 1 - 2 / (e^2|x| + 1).
+INTAGLIO_INLINE F32 Tanh(F32 x) {
+  const F32 minus_x = Sub(Zero(), x), size = Max(x, minus_x), square = Mul(x, x);
+  F32 p = Set(-5.70498872745e-3f);
+  p = Fma(p, square, Set(2.06390887954e-2f));
+  p = Fma(p, square, Set(-5.37397155531e-2f));
+  p = Fma(p, square, Set(1.33314422036e-1f));
+  p = Fma(p, square, Set(-3.33332819422e-1f));
+  const F32 near = Fma(Mul(p, square), x, x);
+  const F32 far = Sub(Set(1.0f), Div(Set(2.0f), Add(Exp(Add(size, size)), Set(1.0f))));
+  return SelectLess(size, Set(0.625f), near, SelectLess(x, Zero(), Sub(Zero(), far), far));
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

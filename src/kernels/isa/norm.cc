@@ -4,11 +4,28 @@
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 
+namespace {
+
+// The sums of squares of eight ranks' segments, by the tree.
+float SumOfSegments(const float* x, const int64_t* borders) {
+  float sums[kSegments];
+  for (int s = 0; s < kSegments; ++s) sums[s] = SumOfSquares(x + borders[s], borders[s + 1] - borders[s]);
+  for (int count = kSegments; count > 1; count /= 2) {
+    for (int s = 0; s < count / 2; ++s) sums[s] = sums[2 * s] + sums[2 * s + 1];
+  }
+  return sums[0];
+}
+
+}  // namespace
+
 void RmsNorm(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const Tensor &out = call[0], &x = call[1], &weight = call[2];
   const int64_t width = call.params.ints[norm_params::kWidth];
+  const bool is_segmented = call.params.ints[norm_params::kBorders + kSegments] != 0;
   for (int64_t begin = 0; begin < x.cols; begin += width) {
-    RmsNormRun(x.f32(row) + begin, weight.f32(), call.params.floats[norm_params::kEps], width, out.f32(row) + begin);
+    const float* run = x.f32(row) + begin;
+    const float sum = is_segmented ? SumOfSegments(run, &call.params.ints[norm_params::kBorders]) : SumOfSquares(run, width);
+    Normalise(run, weight.f32(), sum, call.params.floats[norm_params::kEps], width, out.f32(row) + begin);
   }
 }
 

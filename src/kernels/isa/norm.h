@@ -1,4 +1,4 @@
-// RMS norm of one run of columns, shared by rms_norm and norm_rope.
+// RMS norm of one run of columns, shared by rms_norm and norm_rope; and of one that ranks share, in segments.
 #pragma once
 #include <cmath>
 
@@ -6,8 +6,8 @@
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 
-// out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]. 16 partial sums of squares, then the fixed fold. `out` may alias `x`.
-INTAGLIO_INLINE void RmsNormRun(const float* x, const float* weight, float eps, int64_t width, float* out) {
+// 16 partial sums, then the fixed fold.
+INTAGLIO_INLINE float SumOfSquares(const float* x, int64_t width) {
   F32 squares = Zero();
   int64_t i = 0;
   for (; i + kLanes <= width; i += kLanes) squares = Fma(Load(x + i), Load(x + i), squares);
@@ -15,13 +15,23 @@ INTAGLIO_INLINE void RmsNormRun(const float* x, const float* weight, float eps, 
     const F32 tail = LoadFirst(x + i, LanesLeft(i, width));
     squares = Fma(tail, tail, squares);
   }
-  const float mean = SumLanes(squares) / static_cast<float>(width);
+  return SumLanes(squares);
+}
+
+// out[i] = x[i] / sqrt(sum / width + eps) * weight[i]. `out` may alias `x`.
+INTAGLIO_INLINE void Normalise(const float* x, const float* weight, float sum, float eps, int64_t width, float* out) {
+  const float mean = sum / static_cast<float>(width);
   const F32 inverse = Set(1.0f / std::sqrt(mean + eps));
-  for (i = 0; i + kLanes <= width; i += kLanes) Store(out + i, Mul(Mul(Load(x + i), inverse), Load(weight + i)));
+  int64_t i = 0;
+  for (; i + kLanes <= width; i += kLanes) Store(out + i, Mul(Mul(Load(x + i), inverse), Load(weight + i)));
   if (i < width) {
     const int n = LanesLeft(i, width);
     StoreFirst(out + i, Mul(Mul(LoadFirst(x + i, n), inverse), LoadFirst(weight + i, n)), n);
   }
+}
+
+INTAGLIO_INLINE void RmsNormRun(const float* x, const float* weight, float eps, int64_t width, float* out) {
+  Normalise(x, weight, SumOfSquares(x, width), eps, width, out);
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -35,7 +35,8 @@ void RotateRow(const KernelCall& call, const StepView& step, int64_t row, const 
   const int64_t head_dim = call.params.ints[rope_params::kHeadDim], rotary_dim = call.params.ints[rope_params::kRotaryDim];
   const int64_t half = rotary_dim / 2;
   // The runtime keeps positions below the context length; a plan whose table is shorter must not read past it.
-  const float* cosines = table.f32(std::clamp<int64_t>(step.positions[row], 0, table.rows - 1));
+  const int32_t* rows = call.params.ints[rope_params::kHasRows] == 0 ? step.positions : step.rope_rows;
+  const float* cosines = table.f32(std::clamp<int64_t>(rows[row], 0, table.rows - 1));
   const auto rotate = call.params.ints[rope_params::kStyle] == 0 ? RotateHalves : RotatePairs;
   for (int64_t begin = 0; begin < out.cols; begin += head_dim) {
     float* head = out.f32(row) + begin;

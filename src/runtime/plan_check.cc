@@ -38,7 +38,7 @@ class CallChecker {
     if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_")) CheckPacked(operand(2));
     if (kernel.starts_with("embed_")) CheckPacked(operand(1));
     if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
-    if (kernel == "rope" || kernel == "norm_rope") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the rotary table for a context");
+    if (kernel == "rope" || kernel == "norm_rope") CheckRotation();
     if (kernel == "sample") CheckAtLeast(operand(1).cols, manifest_.vocab_size, "logits for a vocabulary");
     if (kernel == "kv_write") CheckKvCache(operand(0));
     if (kernel == "attention") CheckKvCache(operand(2));
@@ -62,6 +62,12 @@ class CallChecker {
       const bool is_written = (written >> std::min<size_t>(i, 31) & 1u) != 0;
       Require(!is_written || call_.operands[i].space != Space::kWeights, "would write to weights (operand ", i, ')');
     }
+  }
+
+  void CheckRotation() const {
+    CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the rotary table for a context");
+    // A step has no rope_rows here: a kernel told to read them would read nothing.
+    Require(call_.ints[kernels::rope_params::kHasRows] == 0, "takes table rows other than positions, which this version cannot give");
   }
 
   void CheckCapacity() const {

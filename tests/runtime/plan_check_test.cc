@@ -121,6 +121,10 @@ TEST(CheckPlans, RowsOfAStepMustFit) {
 TEST(CheckPlans, PositionsAndBlocksMustFit) {
   const Operand arena = F32(Space::kArena, 8, 16);
   EXPECT_TRUE(Contains(Fault(MakeCall("rope", {arena, arena, F32(Space::kWeights, kContext - 1, 16)})), "rotary"));
+  bundle::Call rope = MakeCall("rope", {arena, arena, F32(Space::kWeights, kContext, 16)});
+  EXPECT_EQ(Fault(rope), "");
+  rope.ints[kernels::rope_params::kHasRows] = 1;
+  EXPECT_TRUE(Contains(Fault(rope), "other than positions"));
   bundle::Call call = Attention();
   call.ints[kernels::attention_params::kGroup] = 1;
   EXPECT_TRUE(Contains(Fault(call), "KV group 1"));

@@ -47,6 +47,9 @@ struct StepSequence {
   std::span<const int32_t> tokens;
   int32_t outputs = 1;              // the last `outputs` of these tokens get logits and a sampled id; 0: none
   const SamplingParams* sampling = nullptr;  // null: greedy
+  // Tokens of the whole prompt that these are a part of, of which chunks may follow; 0: every token stands at the end of its own sequence.
+  // Some models rotate all tokens of a prompt by its length (longrope): they need it with the first chunk.
+  int32_t prompt_length = 0;
 };
 
 struct TokenLogprob { int32_t id = 0; float logprob = 0; };

@@ -118,7 +118,7 @@ void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
 std::string ToJson(const Manifest& m) {
   Json files = Json::object();
   for (const auto& [name, file] : m.files) files[name] = {{"bytes", file.bytes}, {"xxh3", file.hash}};
-  const Json json{
+  Json json{
       {"format_version", m.format_version},
       {"compiler_version", m.compiler_version},
       {"architecture", m.architecture},
@@ -145,6 +145,7 @@ std::string ToJson(const Manifest& m) {
       {"memory", {{"weights", m.memory.weights}, {"kv_cache", m.memory.kv_cache}, {"arena", m.memory.arena}, {"tokenizer", m.memory.tokenizer}}},
       {"weights", ToJsonList(m.weights)},
       {"files", files}};
+  if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
   // The source's name may be any bytes: what is not UTF-8 is replaced.
   return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
@@ -170,6 +171,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Number("hidden_size", m.hidden_size, 1);
   in.Number("num_layers", m.num_layers, 1);
   in.Number("max_context", m.max_context, 1);
+  in.OptionalNumber("rope_switch", m.rope_switch);
   in.Number("max_slots", m.max_slots, 1);
   in.Number("speculation", m.speculation);
   in.Numbers("prefill_buckets", m.prefill_buckets, 1);

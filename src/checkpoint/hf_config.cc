@@ -85,6 +85,13 @@ struct Fields {
     if (!value.is_string()) FailType(key, value, "a string");
     return value.get<std::string>();
   }
+  std::vector<double> PositiveFloats(std::string_view key) const {
+    constexpr std::string_view kExpected = "a list of positive numbers";
+    const json& list = Need(key, kExpected);
+    const auto is_fit = [](const json& item) { return item.is_number() && std::isfinite(item.get<double>()) && item.get<double>() > 0; };
+    if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_fit)) FailType(key, list, kExpected);
+    return list.get<std::vector<double>>();
+  }
 };
 
 // The object that holds rope_type and its settings, and the base frequency, of either style of config.
@@ -137,6 +144,28 @@ void ReadLlama3(const Fields& config, const Fields& settings, RopeConfig& rope) 
   rope.original_max_position_embeddings = (settings.Find(kOriginal) != nullptr ? settings : config).Int(kOriginal);
 }
 
+// What yarn and longrope share. A length beside the settings comes before one within (configuration_utils.py).
+void ReadOriginalLength(const Fields& config, const Fields& settings, RopeConfig& rope) {
+  constexpr std::string_view kOriginal = "original_max_position_embeddings";
+  for (const Fields* fields : {&config, &settings}) {
+    if (rope.original_max_position_embeddings == 0 && fields->Find(kOriginal) != nullptr) rope.original_max_position_embeddings = fields->Int(kOriginal);
+  }
+  rope.factor = settings.Find("factor") != nullptr ? settings.PositiveFloat("factor") : 0;
+  if (settings.Find("attention_factor") != nullptr) rope.attention_factor = settings.PositiveFloat("attention_factor");
+}
+
+// Zero counts as absent, as Transformers reads these.
+void ReadYarn(const Fields& settings, RopeConfig& rope) {
+  const auto read = [&](std::string_view key, double& value) {
+    if (settings.Find(key) != nullptr && settings.Float(key) != 0) value = settings.PositiveFloat(key);
+  };
+  read("beta_fast", rope.beta_fast);
+  read("beta_slow", rope.beta_slow);
+  read("mscale", rope.mscale);
+  read("mscale_all_dim", rope.mscale_all_dim);
+  if (settings.Find("truncate") != nullptr) rope.truncate = settings.Bool("truncate");
+}
+
 }  // namespace
 
 struct HfConfig::Impl {
@@ -162,6 +191,10 @@ std::string HfConfig::architecture() const {
 }
 
 bool HfConfig::has(std::string_view key) const { return impl_->fields().Find(key) != nullptr; }
+bool HfConfig::is_null(std::string_view key) const {
+  const auto found = impl_->root.find(key);
+  return found != impl_->root.end() && found->is_null();
+}
 int64_t HfConfig::Int(std::string_view key) const { return impl_->fields().Int(key); }
 double HfConfig::Float(std::string_view key) const { return impl_->fields().Float(key); }
 bool HfConfig::Bool(std::string_view key) const { return impl_->fields().Bool(key); }
@@ -200,12 +233,20 @@ RopeConfig HfConfig::Rope(const std::vector<std::string>& supported, std::string
   for (const std::string_view key : {"type", "rope_type"}) {  // the newer name wins
     if (settings.Find(key) != nullptr) rope.type = settings.String(key);
   }
+  // The first releases of Phi-3 spelled longrope so.
+  if ((rope.type == "su" || rope.type == "yarn") && settings.Find("short_factor") != nullptr) rope.type = "longrope";
   Require(std::find(supported.begin(), supported.end(), rope.type) != supported.end(), ErrorCode::kUnsupported, settings.where, ": rotary scaling ",
           Quoted(rope.type), " is not supported for ", String("model_type", "this model"), "; supported: ", Join(supported));
   const Fields& partial = settings.Find("partial_rotary_factor") != nullptr ? settings : config;
   if (partial.Find("partial_rotary_factor") != nullptr) rope.partial_rotary_factor = partial.PositiveFloat("partial_rotary_factor");
-  if (rope.type != "default") rope.factor = settings.PositiveFloat("factor");
+  if (rope.type == "yarn" || rope.type == "longrope") {
+    ReadOriginalLength(config, settings, rope);
+  } else if (rope.type != "default") {
+    rope.factor = settings.PositiveFloat("factor");
+  }
   if (rope.type == "llama3") ReadLlama3(config, settings, rope);
+  if (rope.type == "yarn") ReadYarn(settings, rope);
+  if (rope.type == "longrope") rope.short_factor = settings.PositiveFloats("short_factor"), rope.long_factor = settings.PositiveFloats("long_factor");
   return rope;
 }
 

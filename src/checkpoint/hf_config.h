@@ -12,12 +12,17 @@ namespace intaglio::checkpoint {
 
 // Rotary embedding settings, whatever style config.json used.
 struct RopeConfig {
-  std::string type = "default";   // default, linear, llama3, …
+  std::string type = "default";   // default, linear, llama3, yarn, longrope, …
   double theta = 10000.0;
-  double factor = 1.0;
+  double factor = 1.0;            // 0, yarn and longrope: max_position_embeddings / original_max_position_embeddings
   double low_freq_factor = 1.0, high_freq_factor = 4.0;       // llama3
-  int64_t original_max_position_embeddings = 0;
+  int64_t original_max_position_embeddings = 0;               // 0: not given
   double partial_rotary_factor = 1.0;
+  double attention_factor = 0;                                // yarn, longrope; 0: not given
+  double beta_fast = 32, beta_slow = 1;                       // yarn
+  double mscale = 0, mscale_all_dim = 0;                      // yarn; 0: not given
+  bool truncate = true;                                       // yarn
+  std::vector<double> short_factor{}, long_factor{};            // longrope
 };
 
 class HfConfig {
@@ -31,6 +36,7 @@ class HfConfig {
   // The first of `architectures`. Throws when absent.
   [[nodiscard]] std::string architecture() const;
   [[nodiscard]] bool has(std::string_view key) const;     // present and not null
+  [[nodiscard]] bool is_null(std::string_view key) const; // present and null: switched off, where an absent field would have a default
   // Throw Error kDataLoss when the field is absent, null, of another type or out of range.
   [[nodiscard]] int64_t Int(std::string_view key) const;        // must be positive
   [[nodiscard]] double Float(std::string_view key) const;

@@ -6,22 +6,64 @@ using graph::Builder;
 using graph::Shard;
 using graph::ValueRef;
 
+namespace {
+
+struct Heads {
+  std::string_view projection, norm;   // scopes
+  int64_t first = 0, count = 0;        // in the order of a stacked tensor
+  Shard shard;
+};
+
+ValueRef Project(const Builder& b, ValueRef x, const AttentionConfig& config, const Heads& heads) {
+  const int64_t cols = heads.count * config.head_dim;
+  if (config.qkv == Storage::kSeparate) return ColumnParallelLinear(b.In(heads.projection), x, cols, config.qkv_bias, heads.shard);
+  return StackedLinear(
+      b, x, {.name = heads.projection, .out_features = cols, .bias = config.qkv_bias, .shard = heads.shard},
+      {.module = "qkv_proj", .first_row = heads.first * config.head_dim, .all_rows = (config.heads + 2 * config.kv_heads) * config.head_dim});
+}
+
+ValueRef Normalise(const Builder& b, ValueRef x, const AttentionConfig& config, const Heads& heads) {
+  const Builder norm = b.In(heads.norm);
+  if (config.qk_norm_span == NormSpan::kHead) return HeadRmsNorm(norm, x, config.head_dim, *config.qk_norm);
+  const auto segments = heads.shard == Shard::kQueryHeads ? HeadSegments : KvHeadSegments;
+  return SharedRmsNorm(norm, x, *config.qk_norm, heads.shard, segments(config.heads, config.kv_heads, config.head_dim));
+}
+
+ValueRef Attend(const Builder& b, ValueRef q, ValueRef k, ValueRef v, const AttentionConfig& config) {
+  const graph::AttentionAttrs attrs{.heads = config.heads,
+                                    .kv_heads = config.kv_heads,
+                                    .head_dim = config.head_dim,
+                                    .window = config.window,
+                                    .scale = config.scale,
+                                    .chunk = config.chunk,
+                                    .softcap = config.softcap,
+                                    .has_sinks = config.has_sinks};
+  const ValueRef cache = KvUpdate(b, b.Cache({.kv_heads = config.kv_heads, .head_dim = config.head_dim, .window = attrs.reach()}), k, v);
+  const ValueRef sinks = config.has_sinks ? b.Weight("sinks", {config.heads}, Shard::kQueryHeads, graph::Layout::kVector) : ValueRef{};
+  return Attention(b, q, cache, attrs, sinks);
+}
+
+}  // namespace
+
 ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& config) {
-  const auto [heads, kv_heads, head_dim] = std::array{config.heads, config.kv_heads, config.head_dim};
+  const int64_t heads = config.heads, kv_heads = config.kv_heads, head_dim = config.head_dim;
+  const Heads q_heads{.projection = "q_proj", .norm = "q_norm", .first = 0, .count = heads, .shard = Shard::kQueryHeads},
+      k_heads{.projection = "k_proj", .norm = "k_norm", .first = heads, .count = kv_heads, .shard = Shard::kKvHeads},
+      v_heads{.projection = "v_proj", .norm = {}, .first = heads + kv_heads, .count = kv_heads, .shard = Shard::kKvHeads};
   b.Probe("attn_in", x);
-  ValueRef q = ColumnParallelLinear(b.In("q_proj"), x, heads * head_dim, config.qkv_bias, Shard::kQueryHeads);
-  ValueRef k = ColumnParallelLinear(b.In("k_proj"), x, kv_heads * head_dim, config.qkv_bias, Shard::kKvHeads);
-  const ValueRef v = b.Probe("v", ColumnParallelLinear(b.In("v_proj"), x, kv_heads * head_dim, config.qkv_bias, Shard::kKvHeads));
+  ValueRef q = Project(b, x, config, q_heads);
+  ValueRef k = Project(b, x, config, k_heads);
+  const ValueRef v = b.Probe("v", Project(b, x, config, v_heads));
   if (config.qk_norm) {
-    q = HeadRmsNorm(b.In("q_norm"), q, head_dim, *config.qk_norm);
-    k = HeadRmsNorm(b.In("k_norm"), k, head_dim, *config.qk_norm);
+    q = Normalise(b, q, config, q_heads);
+    k = Normalise(b, k, config, k_heads);
   }
-  q = b.Probe("q_rope", Rope(b, q, head_dim, *config.rope));
-  k = b.Probe("k_rope", Rope(b, k, head_dim, *config.rope));
-  const ValueRef cache = KvUpdate(b, b.Cache({.kv_heads = kv_heads, .head_dim = head_dim, .window = config.window}), k, v);
-  const ValueRef context =
-      b.Probe("attn_ctx",
-              Attention(b, q, cache, {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim, .window = config.window, .scale = config.scale}));
+  if (config.rope != nullptr) {
+    q = Rope(b, q, head_dim, *config.rope);
+    k = Rope(b, k, head_dim, *config.rope);
+  }
+  b.Probe("q_rope", q), b.Probe("k_rope", k);
+  const ValueRef context = b.Probe("attn_ctx", Attend(b, q, k, v, config));
   const KSplit split{.shard = Shard::kHeadColumns, .segments = HeadSegments(heads, kv_heads, head_dim)};
   return b.Probe("attn_out", RowParallelLinear(b.In("o_proj"), context, x.shape()[1], config.out_bias, split));
 }

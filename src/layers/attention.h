@@ -9,13 +9,21 @@
 
 namespace intaglio::layers {
 
+// What a norm of q or k is taken over: each head by itself, or all heads together.
+enum class NormSpan : uint8_t { kHead, kAllHeads };
+
 struct AttentionConfig {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   int64_t window = 0;                          // positions in reach, the row's own included; 0: all
+  int64_t chunk = 0;                           // positions of a chunk, beyond which nothing is in reach; 0: none
   float scale = 0;                             // of q k^T
+  float softcap = 0;                           // of scores; 0: none
+  bool has_sinks = false;                      // one more logit a head, "<scope>.sinks"
   Bias qkv_bias = Bias::kNone, out_bias = Bias::kNone;
-  std::optional<NormConfig> qk_norm;           // over each head of q and k, before the rotary embedding
-  std::shared_ptr<const RopeTable> rope;       // shared by the layers that rotate alike
+  Storage qkv = Storage::kSeparate;            // stacked: "qkv_proj", in that order
+  std::optional<NormConfig> qk_norm;           // of q and k, before the rotary embedding
+  NormSpan qk_norm_span = NormSpan::kHead;
+  std::shared_ptr<const RopeTable> rope;       // shared by the layers that rotate alike; null: none (NoPE)
 };
 
 // x -> q_proj, k_proj, v_proj -> [q_norm, k_norm] -> rope -> attention -> o_proj. Probes: attn_in, q_rope, k_rope, v, attn_ctx, attn_out.

@@ -1,5 +1,7 @@
 #include "layers/linear.h"
 
+#include "base/strings.h"
+
 namespace intaglio::layers {
 
 using graph::Builder;
@@ -19,6 +21,25 @@ ValueRef ColumnParallelLinear(const Builder& b, ValueRef x, int64_t out_features
   const int64_t k = x.shape()[1];
   const ValueRef weight = b.Weight("weight", {out_features, k}, shard, Layout::kMatmul);
   return MatMul(b, {.x = x, .weight = weight, .bias = DeclareBias(b, out_features, bias, shard)}, PlainSegments(k));
+}
+
+ValueRef StackedLinear(const Builder& b, ValueRef x, const Projection& projection, const StackedRows& rows) {
+  const int64_t k = x.shape()[1], n = projection.out_features;
+  const auto declare = [&](const char* suffix, const Shape& row_shape, Layout layout) {
+    Shape shape = row_shape, all = row_shape;
+    shape.insert(shape.begin(), n), all.insert(all.begin(), rows.all_rows);
+    return b.Declare({.name = StrCat(projection.name, suffix),
+                      .shape = shape,
+                      .layout = layout,
+                      .sources = {{.name = StrCat(b.scope(), '.', rows.module, suffix),
+                                   .shape = all,
+                                   .shard = projection.shard,
+                                   .first_row = rows.first_row,
+                                   .num_rows = n}}});
+  };
+  const ValueRef weight = declare(".weight", {k}, Layout::kMatmul);
+  const ValueRef bias = projection.bias == Bias::kNone ? ValueRef{} : declare(".bias", {}, Layout::kVector);
+  return MatMul(b.In(projection.name), {.x = x, .weight = weight, .bias = bias}, PlainSegments(k));
 }
 
 ValueRef RowParallelLinear(const Builder& b, ValueRef x, int64_t out_features, Bias bias, const KSplit& split) {

@@ -1,5 +1,7 @@
 // Linear layers over the tensor-parallel group. The scope is the checkpoint's module: "<scope>.weight", "<scope>.bias".
 #pragma once
+#include <string_view>
+
 #include "graph/builder.h"
 #include "layers/shard.h"
 
@@ -11,6 +13,22 @@ enum class Bias : uint8_t { kNone, kAdded };
 // `shard` says by what: kRows, kQueryHeads or kKvHeads.
 [[nodiscard]] graph::ValueRef ColumnParallelLinear(const graph::Builder& b, graph::ValueRef x, int64_t out_features, Bias bias,
                                                    graph::Shard shard = graph::Shard::kRows);
+
+// Whether the checkpoint has a tensor for each of several projections of one input, or one that stacks their rows.
+enum class Storage : uint8_t { kSeparate, kStacked };
+// Of a stacked tensor "<scope>.<module>.weight": the rows of one projection, by their place among all.
+struct StackedRows {
+  std::string_view module;
+  int64_t first_row = 0, all_rows = 0;
+};
+struct Projection {
+  std::string_view name;      // its scope, as if it had a tensor of its own
+  int64_t out_features = 0;
+  Bias bias = Bias::kNone;
+  graph::Shard shard = graph::Shard::kRows;
+};
+// ColumnParallelLinear with the projection's rows of a stacked tensor.
+[[nodiscard]] graph::ValueRef StackedLinear(const graph::Builder& b, graph::ValueRef x, const Projection& projection, const StackedRows& rows);
 
 // How K is split over ranks: `shard` kColumns or kHeadColumns, and the canonical segments of that split.
 struct KSplit {

@@ -7,8 +7,13 @@ using graph::ValueRef;
 
 ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) {
   b.Probe("mlp_in", x);
-  const ValueRef gate = ColumnParallelLinear(b.In("gate_proj"), x, config.intermediate_size, config.bias);
-  const ValueRef up = ColumnParallelLinear(b.In("up_proj"), x, config.intermediate_size, config.bias);
+  const int64_t size = config.intermediate_size;
+  const auto project = [&](std::string_view name, int64_t first_row) {
+    if (config.gate_up == Storage::kSeparate) return ColumnParallelLinear(b.In(name), x, size, config.bias);
+    return StackedLinear(b, x, {.name = name, .out_features = size, .bias = config.bias},
+                         {.module = "gate_up_proj", .first_row = first_row, .all_rows = 2 * size});
+  };
+  const ValueRef gate = project("gate_proj", 0), up = project("up_proj", size);
   const ValueRef activated = config.activation == Activation::kSilu ? Silu(b, gate) : GeluTanh(b, gate);
   const KSplit split{.shard = graph::Shard::kColumns, .segments = PlainSegments(config.intermediate_size)};
   return b.Probe("mlp_out", RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split));

@@ -10,6 +10,7 @@ struct MlpConfig {
   int64_t intermediate_size = 0;
   Activation activation = Activation::kSilu;
   Bias bias = Bias::kNone;   // of all three projections
+  Storage gate_up = Storage::kSeparate;   // stacked: "gate_up_proj", gate first
 };
 
 // down_proj(activation(gate_proj(x)) * up_proj(x)). Probes: mlp_in, mlp_out.

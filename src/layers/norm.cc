@@ -12,4 +12,10 @@ ValueRef HeadRmsNorm(const Builder& b, ValueRef x, int64_t head_dim, const NormC
   return graph::RmsNorm(b, x, weight, {.eps = config.eps, .width = head_dim});
 }
 
+ValueRef SharedRmsNorm(const Builder& b, ValueRef x, const NormConfig& config, graph::Shard shard, const graph::Segments& segments) {
+  const int64_t width = x.shape()[1];
+  const ValueRef weight = b.Weight("weight", {width}, shard, graph::Layout::kVector, config.add);
+  return graph::RmsNorm(b, x, weight, {.eps = config.eps, .width = width, .segments = segments});
+}
+
 }  // namespace intaglio::layers

@@ -14,4 +14,8 @@ struct NormConfig {
 // The same over each head's `head_dim` columns, with one weight for all heads.
 [[nodiscard]] graph::ValueRef HeadRmsNorm(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const NormConfig& config);
 
+// Over rows of heads that ranks share: the weight is split as `shard` says, the sum of squares is the tree over `segments`.
+[[nodiscard]] graph::ValueRef SharedRmsNorm(const graph::Builder& b, graph::ValueRef x, const NormConfig& config, graph::Shard shard,
+                                            const graph::Segments& segments);
+
 }  // namespace intaglio::layers

@@ -41,4 +41,11 @@ graph::Segments HeadSegments(int64_t heads, int64_t kv_heads, int64_t head_dim) 
   return segments;
 }
 
+graph::Segments KvHeadSegments(int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  Assert(kv_heads > 0 && heads % kv_heads == 0);
+  graph::Segments segments{};
+  for (int64_t s = 0; s <= kRanks; ++s) segments[static_cast<size_t>(s)] = CeilDiv(FirstHead(s, heads, kv_heads), heads / kv_heads) * head_dim;
+  return segments;
+}
+
 }  // namespace intaglio::layers

@@ -20,4 +20,7 @@ enum class GqaStrategy : uint8_t {
 // o_proj's K, heads * head_dim: whole query heads, as the strategy places them on eight ranks. REQUIRES: heads % kv_heads == 0
 [[nodiscard]] graph::Segments HeadSegments(int64_t heads, int64_t kv_heads, int64_t head_dim);
 
+// The same for the KV heads, one copy of each: it is with the first of the ranks that its query heads are on.
+[[nodiscard]] graph::Segments KvHeadSegments(int64_t heads, int64_t kv_heads, int64_t head_dim);
+
 }  // namespace intaglio::layers

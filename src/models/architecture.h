@@ -20,6 +20,7 @@ struct LayerConfig {
   layers::AttentionConfig attention;
   layers::MlpConfig mlp;
   layers::NormConfig norm;
+  float residual_scale = 1.0f;              // of what attention and MLP add
   std::optional<layers::MoeConfig> moe{};   // instead of the MLP
 };
 
@@ -28,6 +29,7 @@ struct DecoderConfig {
   int64_t vocab_size = 0, hidden_size = 0, max_position = 0;
   bool ties_embeddings = false;     // the head is the embedding's table
   float embedding_scale = 1.0f;
+  float logits_scale = 1.0f, logits_softcap = 0.0f;   // softcap 0: none
   layers::NormConfig norm;          // the final one
   std::vector<LayerConfig> layers;
 };

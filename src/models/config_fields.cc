@@ -1,5 +1,6 @@
 #include "models/config_fields.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/fail.h"
@@ -51,36 +52,91 @@ layers::AttentionConfig ParseAttention(const HfConfig& config, const FamilyDefau
   return attention;
 }
 
+// Columns of a head that are rotated.
+int64_t RotaryDim(const HfConfig& config, const RopeConfig& rope, int64_t head_dim, const FamilyDefaults& defaults) {
+  const double part = rope.partial_rotary_factor;
+  Require(part == 1.0 || defaults.rotates_partly, ErrorCode::kUnsupported, config.where(), ": partial_rotary_factor is ", part,
+          "; this architecture rotates whole heads (1.0)");
+  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * std::min(part, 2.0));
+  Require(part <= 1.0 && rotary_dim >= 2 && rotary_dim % 2 == 0, ErrorCode::kDataLoss, config.where(), ": partial_rotary_factor is ", part,
+          ", which rotates ", rotary_dim, " of ", head_dim, " columns; expected an even number of at least 2");
+  return rotary_dim;
+}
+
+void SetLlama3(const HfConfig& config, const RopeConfig& rope, layers::RopeSpec& spec) {
+  spec.scaling = layers::RopeScaling::kLlama3;
+  spec.factor = PositiveFloat(config, "the rotary scaling's factor", rope.factor);
+  spec.low_freq_factor = PositiveFloat(config, "low_freq_factor", rope.low_freq_factor);
+  spec.high_freq_factor = PositiveFloat(config, "high_freq_factor", rope.high_freq_factor);
+  Require(spec.high_freq_factor > spec.low_freq_factor, ErrorCode::kDataLoss, config.where(), ": high_freq_factor ", rope.high_freq_factor,
+          " is not above low_freq_factor ", rope.low_freq_factor);
+  spec.original_max_position = BoundedSize(config, "original_max_position_embeddings", rope.original_max_position_embeddings, kMaxSize);
+}
+
+std::vector<float> LongRopeFactors(const HfConfig& config, std::string_view key, const std::vector<double>& factors, int64_t rotary_dim) {
+  Require(std::ssize(factors) == rotary_dim / 2, ErrorCode::kDataLoss, config.where(), ": ", key, " has ", factors.size(), " entries for ", rotary_dim,
+          " rotated columns; expected ", rotary_dim / 2);
+  std::vector<float> rounded;
+  for (double factor : factors) rounded.push_back(PositiveFloat(config, key, factor));
+  return rounded;
+}
+
+// How much yarn sharpens attention for a context `scale` times as long.
+double YarnSharpening(double scale, double mscale) { return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0; }
+
+// yarn and longrope: _compute_yarn_parameters and _compute_longrope_parameters of modeling_rope_utils.py.
+void SetLongContext(const HfConfig& config, const RopeConfig& rope, const FamilyDefaults& defaults, layers::RopeSpec& spec) {
+  const int64_t max_position = Size(config, "max_position_embeddings");
+  int64_t original = rope.original_max_position_embeddings;
+  if (original == 0) original = defaults.original_max_position == 0 ? max_position : defaults.original_max_position;
+  spec.original_max_position = BoundedSize(config, "original_max_position_embeddings", original, kMaxSize);
+  const double factor = rope.factor != 0 ? rope.factor : static_cast<double>(max_position) / static_cast<double>(original);
+  if (rope.type == "yarn") {
+    spec.scaling = layers::RopeScaling::kYarn;
+    spec.factor = PositiveFloat(config, "the rotary scaling's factor", factor);
+    spec.beta_fast = rope.beta_fast, spec.beta_slow = rope.beta_slow, spec.truncate = rope.truncate;
+    const bool has_mscales = rope.mscale != 0 && rope.mscale_all_dim != 0;
+    spec.attention_factor = has_mscales ? YarnSharpening(factor, rope.mscale) / YarnSharpening(factor, rope.mscale_all_dim) : YarnSharpening(factor, 1);
+  } else {
+    spec.scaling = layers::RopeScaling::kLongRope;
+    spec.short_factors = LongRopeFactors(config, "short_factor", rope.short_factor, spec.rotary_dim);
+    spec.long_factors = LongRopeFactors(config, "long_factor", rope.long_factor, spec.rotary_dim);
+    spec.attention_factor = factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original)));
+  }
+  if (rope.attention_factor != 0) spec.attention_factor = rope.attention_factor;
+  spec.attention_factor = PositiveFloat(config, "attention_factor", spec.attention_factor);
+}
+
 }  // namespace
 
 int64_t Size(const HfConfig& config, std::string_view key, std::optional<int64_t> otherwise) {
   return BoundedSize(config, key, otherwise ? config.Int(key, *otherwise) : config.Int(key), kMaxSize);
 }
 
+float PositiveNumber(const HfConfig& config, std::string_view key, double otherwise) {
+  return PositiveFloat(config, key, config.Float(key, otherwise));
+}
+
 const std::vector<std::string>& SupportedRopeTypes() {
-  static const std::vector<std::string> types{"default", "linear", "llama3"};
+  static const std::vector<std::string> types{"default", "linear", "llama3", "yarn", "longrope"};
   return types;
 }
 
-std::shared_ptr<const layers::RopeTable> MakeRopeTable(const HfConfig& config, const RopeConfig& rope, int64_t head_dim) {
-  Require(rope.partial_rotary_factor == 1.0, ErrorCode::kUnsupported, config.where(), ": partial_rotary_factor is ", rope.partial_rotary_factor,
-          "; this architecture rotates whole heads (1.0)");
-  layers::RopeSpec spec{.rotary_dim = head_dim, .theta = PositiveFloat(config, "rope_theta", rope.theta)};
-  if (rope.type == "default") return std::make_shared<const layers::RopeTable>(spec);
-  spec.factor = PositiveFloat(config, "the rotary scaling's factor", rope.factor);
+std::shared_ptr<const layers::RopeTable> MakeRopeTable(const HfConfig& config, const RopeConfig& rope, int64_t head_dim,
+                                                       const FamilyDefaults& defaults) {
+  layers::RopeSpec spec{.rotary_dim = RotaryDim(config, rope, head_dim, defaults), .theta = PositiveFloat(config, "rope_theta", rope.theta)};
   if (rope.type == "linear") {
     spec.scaling = layers::RopeScaling::kLinear;
-    return std::make_shared<const layers::RopeTable>(spec);
+    spec.factor = PositiveFloat(config, "the rotary scaling's factor", rope.factor);
+  } else if (rope.type == "llama3") {
+    SetLlama3(config, rope, spec);
+  } else if (rope.type == "yarn" || rope.type == "longrope") {
+    SetLongContext(config, rope, defaults, spec);
+  } else {
+    Require(rope.type == "default", ErrorCode::kUnsupported, config.where(), ": rope_type is \"", rope.type,
+            "\"; supported: ", Join(SupportedRopeTypes()));
   }
-  Require(rope.type == "llama3", ErrorCode::kUnsupported, config.where(), ": rope_type is \"", rope.type,
-          "\"; supported: ", Join(SupportedRopeTypes()));
-  spec.scaling = layers::RopeScaling::kLlama3;
-  spec.low_freq_factor = PositiveFloat(config, "low_freq_factor", rope.low_freq_factor);
-  spec.high_freq_factor = PositiveFloat(config, "high_freq_factor", rope.high_freq_factor);
-  Require(spec.high_freq_factor > spec.low_freq_factor, ErrorCode::kDataLoss, config.where(), ": high_freq_factor ", rope.high_freq_factor,
-          " is not above low_freq_factor ", rope.low_freq_factor);
-  spec.original_max_position = BoundedSize(config, "original_max_position_embeddings", rope.original_max_position_embeddings, kMaxSize);
-  return std::make_shared<const layers::RopeTable>(spec);
+  return std::make_shared<const layers::RopeTable>(std::move(spec));
 }
 
 DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& defaults) {
@@ -90,11 +146,11 @@ DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& default
   decoder.hidden_size = Size(config, "hidden_size");
   decoder.max_position = Size(config, "max_position_embeddings");
   decoder.ties_embeddings = config.Bool("tie_word_embeddings", defaults.ties_embeddings);
-  decoder.norm = {.eps = PositiveFloat(config, "rms_norm_eps", config.Float("rms_norm_eps", 1e-6))};
+  decoder.norm = {.eps = PositiveFloat(config, "rms_norm_eps", config.Float("rms_norm_eps", defaults.norm_eps))};
   LayerConfig layer{.attention = ParseAttention(config, defaults, decoder.hidden_size), .mlp = {}, .norm = decoder.norm};
   RopeConfig rope = config.Rope(SupportedRopeTypes(), defaults.rope_layer_type);
   if (!config.has("rope_theta") && !config.has("rope_parameters")) rope.theta = defaults.rope_theta;
-  layer.attention.rope = MakeRopeTable(config, rope, layer.attention.head_dim);
+  layer.attention.rope = MakeRopeTable(config, rope, layer.attention.head_dim, defaults);
   layer.mlp = {.intermediate_size = Size(config, "intermediate_size"), .activation = ParseActivation(config, defaults)};
   decoder.layers.assign(static_cast<size_t>(BoundedSize(config, "num_hidden_layers", config.Int("num_hidden_layers"), kMaxLayers)), layer);
   return decoder;
@@ -114,9 +170,9 @@ std::optional<std::vector<bool>> SlidingLayers(const HfConfig& config, size_t nu
   return is_sliding;
 }
 
-void SetWindows(const HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder) {
+void SetWindows(const HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder, std::optional<int64_t> otherwise) {
   for (size_t i = 0; i < decoder.layers.size(); ++i) {
-    if (is_sliding[i]) decoder.layers[i].attention.window = Size(config, "sliding_window");
+    if (is_sliding[i]) decoder.layers[i].attention.window = Size(config, "sliding_window", otherwise);
   }
 }
 

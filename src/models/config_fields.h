@@ -15,9 +15,12 @@ struct FamilyDefaults {
   int64_t head_dim = 0;                    // 0: hidden_size / num_attention_heads
   int64_t kv_heads = 0;                    // 0: num_attention_heads
   bool ties_embeddings = false;
+  double norm_eps = 1e-6;
   std::string_view activation_key = "hidden_act", activation = "silu";
   double rope_theta = 10000.0;
   std::string_view rope_layer_type{};      // of rope_parameters, where that is keyed by layer type
+  int64_t original_max_position = 0;       // of yarn and longrope; 0: max_position_embeddings
+  bool rotates_partly = false;             // the family reads partial_rotary_factor
 };
 
 // A Llama-like decoder: no biases, no q/k norm, full attention, one rotary base. Families then set what differs.
@@ -32,15 +35,19 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 // A size: positive, and small enough that no product of sizes overflows.
 [[nodiscard]] int64_t Size(const checkpoint::HfConfig& config, std::string_view key, std::optional<int64_t> otherwise = std::nullopt);
 
-// The table for rotary settings read by HfConfig::Rope (default, linear and llama3).
+// A positive number that fits in f32.
+[[nodiscard]] float PositiveNumber(const checkpoint::HfConfig& config, std::string_view key, double otherwise);
+
+// The table for rotary settings read by HfConfig::Rope.
 [[nodiscard]] std::shared_ptr<const layers::RopeTable> MakeRopeTable(const checkpoint::HfConfig& config, const checkpoint::RopeConfig& rope,
-                                                                     int64_t head_dim);
+                                                                     int64_t head_dim, const FamilyDefaults& defaults = {});
 [[nodiscard]] const std::vector<std::string>& SupportedRopeTypes();
 
 // `layer_types`: true for each "sliding_attention", false for "full_attention"; nullopt if config.json has none.
 [[nodiscard]] std::optional<std::vector<bool>> SlidingLayers(const checkpoint::HfConfig& config, size_t num_layers);
-// Gives the sliding layers their window, from `sliding_window`.
-void SetWindows(const checkpoint::HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder);
+// Gives the sliding layers their window, from `sliding_window` or the family's default for it.
+void SetWindows(const checkpoint::HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder,
+                std::optional<int64_t> otherwise = std::nullopt);
 // The Qwen families: `layer_types`, else the layers from `max_window_layers` on slide if `use_sliding_window`.
 void SetQwenWindows(const checkpoint::HfConfig& config, DecoderConfig& decoder);
 

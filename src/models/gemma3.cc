@@ -4,12 +4,11 @@
 
 #include "base/fail.h"
 #include "models/config_fields.h"
+#include "models/sandwich_norm_layer.h"
 
 namespace intaglio::models {
 
-using namespace layers;
-using graph::Builder;
-using graph::ValueRef;
+using layers::Bias;
 
 namespace {
 
@@ -59,15 +58,8 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   return decoder;
 }
 
-ValueRef Layer(const Builder& b, const LayerConfig& c, ValueRef x) {
-  const ValueRef attended = SelfAttention(b.In("self_attn"), RmsNorm(b.In("input_layernorm"), x, c.norm), c.attention);
-  x = Add(b, x, RmsNorm(b.In("post_attention_layernorm"), attended, c.norm));
-  const ValueRef transformed = GatedMlp(b.In("mlp"), RmsNorm(b.In("pre_feedforward_layernorm"), x, c.norm), c.mlp);
-  return Add(b, x, RmsNorm(b.In("post_feedforward_layernorm"), transformed, c.norm));
-}
-
 }  // namespace
 
-extern const Architecture kGemma3{.hf_names = {"Gemma3ForCausalLM"}, .parse_config = ParseConfig, .layer = Layer};
+extern const Architecture kGemma3{.hf_names = {"Gemma3ForCausalLM"}, .parse_config = ParseConfig, .layer = SandwichNormLayer};
 
 }  // namespace intaglio::models

@@ -123,7 +123,7 @@ class FixtureRun {
     const size_t chunk = static_cast<size_t>(std::min(engine_->max_rows(StepKind::kContextEncoding), engine_->max_outputs(StepKind::kContextEncoding)));
     for (size_t begin = 0; begin < ids.size(); begin += chunk) {
       const size_t size = std::min(chunk, ids.size() - begin);
-      const StepSequence sequence{.slot = slot, .tokens = std::span(ids).subspan(begin, size), .outputs = static_cast<int32_t>(size), .sampling = nullptr};
+      const StepSequence sequence{.slot = slot, .tokens = std::span(ids).subspan(begin, size), .outputs = static_cast<int32_t>(size), .sampling = nullptr, .prompt_length = static_cast<int32_t>(ids.size())};
       for (const StepOutput& output : engine_->Step(StepKind::kContextEncoding, {&sequence, 1})) {
         observed.logits.insert(observed.logits.end(), output.logits.begin(), output.logits.end());
       }

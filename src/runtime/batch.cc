@@ -20,12 +20,13 @@ Batch::Batch(int32_t max_rows, int32_t max_outputs)
     : tokens_(static_cast<size_t>(max_rows)),
       positions_(tokens_.size()),
       slots_(tokens_.size()),
+      rope_rows_(tokens_.size()),
       output_rows_(static_cast<size_t>(max_outputs)),
       sampling_(output_rows_.size()) {}
 
 void Batch::Clear() noexcept { num_rows_ = num_outputs_ = 0; }
 
-void Batch::Add(const StepSequence& sequence, int32_t position, const TokenHistory& history) noexcept {
+void Batch::Add(const StepSequence& sequence, int32_t position, const TokenHistory& history, int32_t first_rope_row) noexcept {
   static constexpr SamplingParams kGreedy;
   const SamplingParams& sampling = sequence.sampling == nullptr ? kGreedy : *sequence.sampling;
   const auto count = static_cast<int32_t>(sequence.tokens.size());
@@ -35,6 +36,7 @@ void Batch::Add(const StepSequence& sequence, int32_t position, const TokenHisto
     tokens_[row] = sequence.tokens[static_cast<size_t>(i)];
     positions_[row] = position + i;
     slots_[row] = sequence.slot;
+    rope_rows_[row] = first_rope_row + position + i;
     if (i < count - sequence.outputs) continue;
     const int32_t history_size = position + i + 1;
     const auto output = static_cast<size_t>(num_outputs_++);
@@ -61,6 +63,7 @@ kernels::StepView Batch::view() const noexcept {
           .tokens = tokens_.data(),
           .positions = positions_.data(),
           .slots = slots_.data(),
+          .rope_rows = rope_rows_.data(),
           .output_rows = output_rows_.data(),
           .sampling = sampling_.data(),
           .block_tables = nullptr,

@@ -21,8 +21,9 @@ class Batch {
   Batch(int32_t max_rows, int32_t max_outputs);
 
   void Clear() noexcept;
-  // Rows of `sequence`, whose first token has `position`. Its tokens must be in `history` already. REQUIRES: it fits
-  void Add(const StepSequence& sequence, int32_t position, const TokenHistory& history) noexcept;
+  // Rows of `sequence`, whose first token has `position`. Its tokens must be in `history` already. Position 0 of the slot takes row
+  // `first_rope_row` of rotary tables that change with a sequence's length. REQUIRES: it fits
+  void Add(const StepSequence& sequence, int32_t position, const TokenHistory& history, int32_t first_rope_row = 0) noexcept;
   // Without block tables. Valid until the next Clear.
   [[nodiscard]] kernels::StepView view() const noexcept;
 
@@ -35,7 +36,7 @@ class Batch {
   [[nodiscard]] size_t OutputRow(int32_t i) const noexcept { return static_cast<size_t>(output_rows_[static_cast<size_t>(i)]); }
 
   int32_t num_rows_ = 0, num_outputs_ = 0;
-  std::vector<int32_t> tokens_, positions_, slots_;  // [max_rows]
+  std::vector<int32_t> tokens_, positions_, slots_, rope_rows_;  // [max_rows]
   std::vector<int32_t> output_rows_;                 // [max_outputs]
   std::vector<kernels::SamplingRow> sampling_;       // [max_outputs]
 };

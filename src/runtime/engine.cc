@@ -11,6 +11,7 @@
 #include "runtime/kv_cache.h"
 #include "runtime/plan_check.h"
 #include "runtime/probe.h"
+#include "runtime/rope_rows.h"
 #include "runtime/step_check.h"
 
 namespace intaglio {
@@ -94,12 +95,15 @@ class BundleEngine final : public Engine {
       : bundle_(std::move(bundle)),
         kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxTokensOfASequence(bundle_), bundle_.manifest.kv_groups),
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
+        rope_rows_(bundle_.manifest.max_slots, bundle_.manifest.rope_switch),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
         device_(std::make_unique<runtime::CpuDevice>(bundle_, isa, threads)),
         info_(MakeInfo(bundle_.manifest, isa, device_->num_threads())),
         is_in_step_(static_cast<size_t>(info_.max_slots)),
         outputs_(static_cast<size_t>(MaxOutputs(bundle_.plans))) {
     for (StepOutput& output : outputs_) output.top.reserve(kMaxLogprobs);
+    for (std::vector<Part>* parts : {&parts_, &later_parts_}) parts->reserve(is_in_step_.size());
+    if (rope_rows_.can_switch()) kept_logits_.resize(outputs_.size() * static_cast<size_t>(info_.vocab_size));
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -141,16 +145,14 @@ class BundleEngine final : public Engine {
   }
 
   std::span<const StepOutput> Step(StepKind kind, std::span<const StepSequence> sequences) override {
-    const size_t plan = CheckStep(kind, sequences);
-    batch_.Clear();
-    for (const StepSequence& sequence : sequences) Append(kind, sequence);
-    kernels::StepView view = batch_.view();
-    view.block_tables = kv_.block_tables();
-    view.max_blocks = kv_.max_blocks();
-    device_->Run(plan, view);
-    last_plan_ = plan;
-    for (int32_t i = 0; i < view.num_outputs; ++i) ReadOutput(bundle_.plans[plan], i);
-    return std::span(outputs_).first(static_cast<size_t>(view.num_outputs));
+    CheckStep(kind, sequences);
+    const int32_t num_outputs = CutIntoParts(sequences);
+    RunParts(kind, parts_);
+    if (!later_parts_.empty()) {
+      KeepLogits();
+      RunParts(kind, later_parts_);
+    }
+    return std::span(outputs_).first(static_cast<size_t>(num_outputs));
   }
 
   std::optional<ProbeValue> probe(const std::string& name) const override {
@@ -177,8 +179,14 @@ class BundleEngine final : public Engine {
     Require(kv_.is_acquired(slot), ErrorCode::kInvalidArgument, "slot ", slot, " is not one that AcquireSlot gave; the bundle has ", info_.max_slots);
   }
 
-  // The plan for this step, or an Error; changes nothing.
-  size_t CheckStep(StepKind kind, std::span<const StepSequence> sequences) {
+  // Tokens of a sequence that are rotated alike, and where their outputs go.
+  struct Part {
+    StepSequence sequence;
+    int32_t first_output = 0;
+  };
+
+  // An Error if the step cannot be; changes nothing.
+  void CheckStep(StepKind kind, std::span<const StepSequence> sequences) {
     const Phase phase = PhaseOf(kind);
     Require(max_rows(kind) > 0, ErrorCode::kUnsupported, "the bundle has no graph for ", Name(phase), ": export it with --speculation K");
     Require(!sequences.empty(), ErrorCode::kInvalidArgument, "a step needs at least one sequence");
@@ -196,15 +204,89 @@ class BundleEngine final : public Engine {
             " outputs is more than the largest ", Name(phase), " graph takes (", max_rows(kind), " rows, ", max_outputs(kind), " outputs)");
     const auto plan = runtime::SmallestPlan(bundle_.plans, phase, static_cast<int32_t>(rows), static_cast<int32_t>(outputs));
     Require(plan.has_value(), ErrorCode::kInvalidArgument, "no ", Name(phase), " graph takes ", rows, " rows with ", outputs, " outputs");
-    return *plan;
+  }
+
+  // Into parts_, and later_parts_ for what a sequence has past the switch of its rotation. Returns the number of outputs.
+  int32_t CutIntoParts(std::span<const StepSequence> sequences) {
+    parts_.clear(), later_parts_.clear();
+    int32_t num_outputs = 0;
+    for (const StepSequence& sequence : sequences) {
+      const int32_t num_short = rope_rows_.num_short(sequence, kv_.length(sequence.slot));
+      const auto num_later = num_short == 0 ? 0 : static_cast<int32_t>(sequence.tokens.size()) - num_short;
+      const int32_t later_outputs = std::min(sequence.outputs, num_later);
+      Part part{.sequence = sequence, .first_output = num_outputs}, later = part;
+      part.sequence.tokens = sequence.tokens.first(sequence.tokens.size() - static_cast<size_t>(num_later));
+      part.sequence.outputs -= later_outputs;
+      parts_.push_back(part);
+      later.sequence.tokens = sequence.tokens.last(static_cast<size_t>(num_later));
+      later.sequence.outputs = later_outputs;
+      later.first_output += part.sequence.outputs;
+      if (num_later > 0) later_parts_.push_back(later);
+      num_outputs += sequence.outputs;
+    }
+    return num_outputs;
+  }
+
+  void RunParts(StepKind kind, std::span<const Part> parts) {
+    for (const Part& part : parts) RotateSlot(part.sequence);
+    batch_.Clear();
+    for (const Part& part : parts) Append(kind, part.sequence);
+    RunBatch(PhaseOf(kind));
+    int32_t row = 0;
+    for (const Part& part : parts) {
+      for (int32_t i = 0; i < part.sequence.outputs; ++i) ReadOutput(row++, outputs_[static_cast<size_t>(part.first_output + i)]);
+    }
+  }
+
+  void RunBatch(Phase phase) {
+    kernels::StepView view = batch_.view();
+    view.block_tables = kv_.block_tables();
+    view.max_blocks = kv_.max_blocks();
+    last_plan_ = runtime::SmallestPlan(bundle_.plans, phase, view.num_rows, view.num_outputs);
+    device_->Run(*last_plan_, view);
+  }
+
+  // What the slot holds is rotated as the sequence's tokens will be; computed again if it was not.
+  void RotateSlot(const StepSequence& sequence) {
+    const int32_t slot = sequence.slot, length = kv_.length(slot);
+    const bool is_long = rope_rows_.num_short(sequence, length) == 0;
+    const bool is_stale = length > 0 && rope_rows_.is_long(slot) != is_long;
+    rope_rows_.Set(slot, is_long);
+    if (!is_stale) return;
+    const std::span<const int32_t> held(history_.data(slot), static_cast<size_t>(length));
+    const auto chunk = static_cast<size_t>(max_rows(StepKind::kContextEncoding));
+    kv_.Truncate(slot, 0);
+    for (size_t begin = 0; begin < held.size(); begin += chunk) {
+      const StepSequence again{.slot = slot, .tokens = held.subspan(begin, std::min(chunk, held.size() - begin)), .outputs = 0, .sampling = nullptr};
+      batch_.Clear();
+      AddRows(again);
+      RunBatch(Phase::kContextEncoding);
+    }
+  }
+
+  // The logits that were read so far stay, whatever runs next.
+  void KeepLogits() {
+    for (const Part& part : parts_) {
+      for (int32_t i = 0; i < part.sequence.outputs; ++i) {
+        const auto index = static_cast<size_t>(part.first_output + i);
+        const auto kept = std::span(kept_logits_).subspan(index * static_cast<size_t>(info_.vocab_size), static_cast<size_t>(info_.vocab_size));
+        std::copy(outputs_[index].logits.begin(), outputs_[index].logits.end(), kept.begin());
+        outputs_[index].logits = kept;
+      }
+    }
   }
 
   void Append(StepKind kind, const StepSequence& sequence) {
     const int32_t position = kv_.length(sequence.slot);
     if (kind != StepKind::kContextEncoding) history_.EndPrompt(sequence.slot, position);
     history_.Write(sequence.slot, position, sequence.tokens);
+    AddRows(sequence);
+  }
+
+  void AddRows(const StepSequence& sequence) {
+    const int32_t position = kv_.length(sequence.slot);
     kv_.Append(sequence.slot, static_cast<int32_t>(sequence.tokens.size()));
-    batch_.Add(sequence, position, history_);
+    batch_.Add(sequence, position, history_, rope_rows_.first_row(sequence.slot));
   }
 
   // Row `row` of an operand that CheckPlans found to be dense.
@@ -212,8 +294,9 @@ class BundleEngine final : public Engine {
     return device_->Read(operand).data() + static_cast<size_t>(row * operand.stride) * SizeOf(operand.dtype);
   }
 
-  void ReadOutput(const Plan& plan, int32_t i) {
-    StepOutput& output = outputs_[static_cast<size_t>(i)];
+  // Output number i of the last run.
+  void ReadOutput(int32_t i, StepOutput& output) {
+    const Plan& plan = bundle_.plans[*last_plan_];
     output.slot = batch_.output_slot(i);
     output.position = batch_.output_position(i);
     std::memcpy(&output.id, Row(plan.ids, i), sizeof output.id);
@@ -232,11 +315,14 @@ class BundleEngine final : public Engine {
   Bundle bundle_;
   runtime::KvCacheManager kv_;
   runtime::TokenHistory history_;
+  runtime::RopeRows rope_rows_;
   runtime::Batch batch_;
   std::unique_ptr<runtime::Device> device_;  // refers to bundle_
   ModelInfo info_;
   std::vector<uint8_t> is_in_step_;          // per slot, while a step is checked
   std::vector<StepOutput> outputs_;
+  std::vector<Part> parts_, later_parts_;    // of the step under way
+  std::vector<float> kept_logits_;           // [outputs, vocabulary], where rotations switch
   std::optional<size_t> last_plan_;
 };
 

@@ -74,7 +74,7 @@ class Generation {
       const size_t size = std::min(static_cast<size_t>(chunk_), prompt.size() - done);
       const bool is_last = done + size == prompt.size();
       const int32_t outputs = request_.all_logits ? static_cast<int32_t>(size) : is_last ? 1 : 0;
-      Step(StepKind::kContextEncoding, prompt.subspan(done, size), outputs);
+      Step(StepKind::kContextEncoding, prompt.subspan(done, size), outputs, static_cast<int32_t>(prompt.size()));
       done += size;
       if (request_.on_prefill && !request_.on_prefill(static_cast<int32_t>(done), static_cast<int32_t>(prompt.size()))) {
         result_.finish_reason = "cancelled";
@@ -118,8 +118,9 @@ class Generation {
   }
 
   // Remembers the last output, and all logits when they are wanted.
-  void Step(StepKind kind, std::span<const int32_t> tokens, int32_t outputs) {
-    const StepSequence sequence{.slot = slot_, .tokens = tokens, .outputs = outputs, .sampling = &request_.sampling};
+  void Step(StepKind kind, std::span<const int32_t> tokens, int32_t outputs, int32_t prompt_length = 0) {
+    const StepSequence sequence{
+        .slot = slot_, .tokens = tokens, .outputs = outputs, .sampling = &request_.sampling, .prompt_length = prompt_length};
     for (const StepOutput& output : engine_.Step(kind, {&sequence, 1})) {
       next_.id = output.id;
       next_.top.assign(output.top.begin(), output.top.end());

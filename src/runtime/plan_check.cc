@@ -65,9 +65,8 @@ class CallChecker {
   }
 
   void CheckRotation() const {
-    CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the rotary table for a context");
-    // A step has no rope_rows here: a kernel told to read them would read nothing.
-    Require(call_.ints[kernels::rope_params::kHasRows] == 0, "takes table rows other than positions, which this version cannot give");
+    const int64_t rows = manifest_.max_context + (call_.ints[kernels::rope_params::kHasRows] == 0 ? 0 : manifest_.rope_switch);
+    CheckAtLeast(operand(2).rows, rows, "rows of the rotary table for a context");
   }
 
   void CheckCapacity() const {
@@ -127,6 +126,8 @@ void CheckManifest(const Manifest& manifest) {
           manifest.speculation, " tokens");
   Require(manifest.vocab_size > 0 && manifest.vocab_size <= INT32_MAX, ErrorCode::kDataLoss, "the bundle's manifest has a vocabulary of ",
           manifest.vocab_size);
+  Require(manifest.rope_switch >= 0 && manifest.rope_switch < manifest.max_context, ErrorCode::kDataLoss, "the bundle's manifest has a rope_switch of ",
+          manifest.rope_switch, " in a context of ", manifest.max_context);
   for (const bundle::KvGroup& group : manifest.kv_groups) {
     Require(group.window >= 0 && group.blocks_per_slot >= 0 && group.blocks_per_slot <= INT32_MAX / manifest.max_slots, ErrorCode::kDataLoss,
             "the bundle's manifest has a KV group of window ", group.window, " with ", group.blocks_per_slot, " blocks a slot");

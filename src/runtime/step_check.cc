@@ -37,6 +37,9 @@ void CheckSequence(const StepSequence& sequence, int32_t length, Phase phase, co
           " tokens");
   Require(count <= info.max_context - length, kCode, "slot ", sequence.slot, " has ", length, " tokens and cannot take ", count,
           " more: the bundle's context is ", info.max_context, "; export with a larger --max-context");
+  const bool is_prompt_length = sequence.prompt_length == 0 || (sequence.prompt_length >= length + count && sequence.prompt_length <= info.max_context);
+  Require(is_prompt_length, kCode, "slot ", sequence.slot, " has a prompt_length of ", sequence.prompt_length, " but ", length + count,
+          " tokens after this step, in a context of ", info.max_context);
   for (int64_t i = 0; i < count; ++i) {
     const int32_t id = sequence.tokens[static_cast<size_t>(i)];
     Require(id >= 0 && id < info.vocab_size, kCode, "token ", id, " at position ", length + i, " is outside the vocabulary of ", info.vocab_size);

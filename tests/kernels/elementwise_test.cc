@@ -48,6 +48,30 @@ TEST(Activations, GeluIsAccurateRelativeToTheSizeOfItsExponent) {
   }
 }
 
+KernelCall ScalarCall(const Matrix& y, const Matrix& x, float value) {
+  KernelCall call = Call({y.tensor(), x.tensor()});
+  call.params.floats[scalar_params::kValue] = value;
+  return call;
+}
+
+TEST(Scalars, ScaleAndSoftcapMatchDoubleWithTheSameBitsAtEveryLevelAndInPlace) {
+  for (const char* kernel : {"scale", "softcap"}) {
+    const Matrix x = Ramp(-90.0f, 90.0f), expected(2, x.cols());
+    RunKernel(kernel, Isa::kScalar, ScalarCall(expected, x, 30.0f), kStep);
+    for (int64_t i = 0; i < x.cols(); ++i) {
+      const double value = x.row(1)[i], exact = kernel[1] == 'c' ? value * 30 : 30 * std::tanh(value / 30);
+      ASSERT_NEAR(expected.row(1)[i], exact, 4e-7 * std::fabs(exact)) << value;
+    }
+    for (Isa isa : SupportedIsas()) {
+      const Matrix y(2, x.cols()), in_place = Ramp(-90.0f, 90.0f);
+      RunKernel(kernel, isa, ScalarCall(y, x, 30.0f), kStep);
+      RunKernel(kernel, isa, ScalarCall(in_place, in_place, 30.0f), kStep);
+      EXPECT_TRUE(SameBits(y, expected)) << kernel << ' ' << Name(isa);
+      EXPECT_TRUE(SameBits(in_place, expected)) << kernel << ' ' << Name(isa);
+    }
+  }
+}
+
 TEST(Activations, SaturateExactly) {
   Matrix x(2, 8);
   const float values[8] = {100.0f, 1e30f, -100.0f, -1e30f, 0.0f, -0.0f, 3e38f, -3e38f};

@@ -11,7 +11,7 @@ using Function = void (*)(std::span<const float>, float*) noexcept;
 
 struct Level {
   Isa isa;
-  Function exp, log;
+  Function exp, log, tanh;
   decltype(&scalar::ExponentialOf) exponential;
   decltype(&scalar::PhiloxOf) philox;
 };
@@ -19,9 +19,9 @@ struct Level {
 std::vector<Level> Levels() {
   std::vector<Level> levels;
   for (Isa isa : SupportedIsas()) {
-    if (isa == Isa::kScalar) levels.push_back({isa, scalar::ExpOf, scalar::LogOf, scalar::ExponentialOf, scalar::PhiloxOf});
-    if (isa == Isa::kAvx2) levels.push_back({isa, avx2::ExpOf, avx2::LogOf, avx2::ExponentialOf, avx2::PhiloxOf});
-    if (isa == Isa::kAvx512) levels.push_back({isa, avx512::ExpOf, avx512::LogOf, avx512::ExponentialOf, avx512::PhiloxOf});
+    if (isa == Isa::kScalar) levels.push_back({isa, scalar::ExpOf, scalar::LogOf, scalar::TanhOf, scalar::ExponentialOf, scalar::PhiloxOf});
+    if (isa == Isa::kAvx2) levels.push_back({isa, avx2::ExpOf, avx2::LogOf, avx2::TanhOf, avx2::ExponentialOf, avx2::PhiloxOf});
+    if (isa == Isa::kAvx512) levels.push_back({isa, avx512::ExpOf, avx512::LogOf, avx512::TanhOf, avx512::ExponentialOf, avx512::PhiloxOf});
   }
   return levels;
 }
@@ -54,6 +54,20 @@ std::vector<float> Apply(Function function, const std::vector<float>& x) {
 TEST(Math, ExpIsWithinTwoUlp) {
   const std::vector<float> x = Spread(-87.0f, 88.0f, 400003);
   EXPECT_LE(WorstUlp(x, Apply(scalar::ExpOf, x), std::exp), 2.0);
+}
+
+TEST(Math, TanhIsWithinTwoUlpAndSaturates) {
+  const std::vector<float> x = Spread(-12.0f, 12.0f, 400003);
+  EXPECT_LE(WorstUlp(x, Apply(scalar::TanhOf, x), std::tanh), 2.0);
+  const std::vector<float> ends = Apply(scalar::TanhOf, {50.0f, -50.0f, 1e30f, -INFINITY, 0.0f, 1e-20f});
+  EXPECT_EQ(ends, (std::vector<float>{1.0f, -1.0f, 1.0f, -1.0f, 0.0f, 1e-20f}));
+}
+
+TEST(Math, TanhHasTheSameBitsAtEveryLevel) {
+  const std::vector<float> x = Spread(-12.0f, 12.0f, 100003), expected = Apply(scalar::TanhOf, x);
+  for (const Level& level : Levels()) {
+    EXPECT_EQ(std::memcmp(Apply(level.tanh, x).data(), expected.data(), x.size() * sizeof(float)), 0) << Name(level.isa);
+  }
 }
 
 TEST(Math, ExpOfZeroIsOneAndFarBelowIsTinyButPositive) {

@@ -55,6 +55,32 @@ TEST_P(RmsNormWidths, GivesTheSameBitsAtEveryLevelAloneAndInPlace) {
 
 INSTANTIATE_TEST_SUITE_P(Widths, RmsNormWidths, testing::Values(1, 16, 24, 31, 64, 80, 256, 1000));
 
+// Eight ranks' shares of a width, some of them empty: each summed by itself, then by the tree, so that ranks may take them apart.
+TEST(RmsNorm, SumsTheSegmentsOfAWidthThatRanksShare) {
+  SCOPED_TRACE(testing::Message() << "seed " << kSeed);
+  std::mt19937 random(kSeed);
+  constexpr std::array<int64_t, kSegments + 1> kBorders{0, 24, 24, 48, 72, 96, 96, 96, 96};
+  const Matrix x(3, 96, random), weight(1, 96, random), expected(3, 96);
+  KernelCall call = NormCall(expected, x, weight, 96);
+  std::copy(kBorders.begin(), kBorders.end(), call.params.ints.begin() + norm_params::kBorders);
+  RunKernel("rms_norm", Isa::kScalar, call, {.num_rows = 3});
+  for (int64_t r = 0; r < 3; ++r) {
+    double squares = 0;
+    for (int64_t i = 0; i < 96; ++i) squares += static_cast<double>(x.row(r)[i]) * x.row(r)[i];
+    for (int64_t i = 0; i < 96; ++i) EXPECT_NEAR(expected.row(r)[i], x.row(r)[i] / std::sqrt(squares / 96 + 1e-6) * weight.row(0)[i], 2e-6);
+  }
+  for (Isa isa : SupportedIsas()) {
+    const Matrix out(3, 96);
+    call.operands[0] = out.tensor();
+    RunKernel("rms_norm", isa, call, {.num_rows = 3}, kSeed);
+    EXPECT_TRUE(SameBits(out, expected)) << Name(isa);
+  }
+  call.params.ints[norm_params::kBorders + 3] = 20;   // descends
+  EXPECT_NE(FindKernel("rms_norm", Isa::kScalar)->check(call), nullptr);
+  call.params.ints[norm_params::kBorders + kSegments] = 80;
+  EXPECT_NE(FindKernel("rms_norm", Isa::kScalar)->check(call), nullptr);
+}
+
 TEST(RmsNorm, LeavesRowsThatAreNotLiveAlone) {
   std::mt19937 random(kSeed);
   const Matrix x(3, 32, random), weight(1, 32, random), out(3, 32);

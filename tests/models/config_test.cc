@@ -1,6 +1,7 @@
 // What a config.json may and may not say: each case edits a sound one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -55,7 +56,7 @@ std::vector<Refusal> Refusals() {
        "llama-tiny",
        {{"architectures", {"BertModel"}}},
        kUnsupported,
-       "unknown architecture \"BertModel\"; known: Gemma3ForCausalLM, "},
+       "unknown architecture \"BertModel\"; known: Gemma2ForCausalLM, Gemma3ForCausalLM, "},
       {"NoArchitecture", "llama-tiny", {{"architectures", "absent"}}, kDataLoss, "architectures"},
       {"MissingSize", "llama-tiny", {{"hidden_size", "absent"}}, kDataLoss, "hidden_size"},
       {"HugeSize", "llama-tiny", {{"vocab_size", 1e15}}, kDataLoss, "vocab_size"},
@@ -94,6 +95,16 @@ std::vector<Refusal> Refusals() {
       {"SlidingWithoutWindow", "gemma3-text-tiny", {{"sliding_window", nullptr}}, kDataLoss, "sliding_window"},
       {"AttentionSoftcap", "gemma3-text-tiny", {{"attn_logit_softcapping", 50.0}}, kUnsupported, "attn_logit_softcapping is set"},
       {"FinalSoftcap", "gemma3-text-tiny", {{"final_logit_softcapping", 30.0}}, kUnsupported, "final_logit_softcapping is set"},
+      {"OddPartOfAHead", "phi3-tiny", {{"partial_rotary_factor", 0.6}}, kDataLoss, "which rotates 9 of 16 columns"},
+      {"MoreThanAHead", "phi3-tiny", {{"partial_rotary_factor", 1e300}}, kDataLoss, "partial_rotary_factor is 1e+300"},
+      {"LongRopeOfAnotherWidth", "phi3-longrope-tiny", {{"partial_rotary_factor", 0.5}}, kDataLoss, "short_factor has 6 entries for 8 rotated columns; expected 4"},
+      {"LongRopeWithoutFactors", "phi3-tiny", {{"rope_scaling", {{"type", "longrope"}}}}, kDataLoss, "short_factor"},
+      {"ZeroMultiplier", "granite-tiny", {{"logits_scaling", 0.0}}, kDataLoss, "logits_scaling is 0"},
+      {"BidirectionalGemma2", "gemma2-tiny", {{"use_bidirectional_attention", true}}, kUnsupported, "use_bidirectional_attention is true"},
+      {"NegativeSoftcap", "gemma2-tiny", {{"attn_logit_softcapping", -5.0}}, kDataLoss, "attn_logit_softcapping is -5"},
+      {"TooFewNoRopeLayers", "smollm3-tiny", {{"no_rope_layers", {1, 0}}}, kDataLoss, "no_rope_layers has 2 entries for 4 layers"},
+      {"SlidingSmolLm3WithoutWindow", "smollm3-tiny", {{"layer_types", {"full_attention", "sliding_attention", "full_attention", "full_attention"}}}, kDataLoss,
+       "use_sliding_window is not true or sliding_window is missing"},
       {"Bidirectional", "gemma3-text-tiny", {{"use_bidirectional_attention", true}}, kUnsupported, "use_bidirectional_attention is true"},
   };
 }
@@ -169,6 +180,45 @@ TEST(Config, GemmaScalesTheGlobalRotaryBaseOnly) {
              local = {{"rope_type", "default"}, {"rope_theta", 10000.0}};
   const json keyed = {{"full_attention", full}, {"sliding_attention", local}};
   EXPECT_EQ(tables({{"rope_parameters", keyed}, {"rope_theta", "absent"}, {"rope_local_base_freq", "absent"}}), scaled);
+}
+
+TEST(Config, Gemma2CapsUnlessSwitchedOff) {
+  const auto caps = [](const json& edits) {
+    const graph::Graph graph = Parse(Edited("gemma2-tiny", edits))->Build({.rows = 1, .outputs = 1, .max_context = 8});
+    std::pair<float, float> found{0, 0};
+    for (const graph::Node& node : graph.nodes) {
+      if (node.op == graph::Op::kAttention) found.first = std::get<graph::AttentionAttrs>(node.attrs).softcap;
+      if (node.op == graph::Op::kSoftcap) found.second = std::get<graph::ScalarAttrs>(node.attrs).value;
+    }
+    return found;
+  };
+  EXPECT_EQ(caps({}), std::pair(5.0f, 30.0f));
+  EXPECT_EQ(caps({{"attn_logit_softcapping", "absent"}}), std::pair(50.0f, 30.0f));   // the class's default
+  EXPECT_EQ(caps({{"attn_logit_softcapping", nullptr}, {"final_logit_softcapping", nullptr}}), std::pair(0.0f, 0.0f));
+}
+
+TEST(Config, EveryOtherGemma2LayerSlidesFromTheFirstOn) {
+  EXPECT_EQ(Windows(Load("gemma2-tiny")), (std::vector<int64_t>{16, 0, 16}));
+  EXPECT_EQ(Windows(Edited("gemma2-tiny", {{"sliding_window", "absent"}})), (std::vector<int64_t>{4096, 0, 4096}));
+  EXPECT_EQ(Windows(Edited("gemma2-tiny", {{"sliding_window", nullptr}})), (std::vector<int64_t>{0, 0, 0}));
+}
+
+TEST(Config, SmolLm3LayersThatDoNotRotateMaySlide) {
+  json edits = {{"layer_types", "absent"}, {"use_sliding_window", true}, {"sliding_window", 7}};
+  EXPECT_EQ(Windows(Edited("smollm3-tiny", edits)), (std::vector<int64_t>{0, 7, 0, 0}));   // as no_rope_layers lists them
+  edits["no_rope_layers"] = "absent";
+  EXPECT_EQ(Windows(Edited("smollm3-tiny", edits)), (std::vector<int64_t>{0, 0, 0, 7}));   // every fourth
+}
+
+TEST(Config, PhiSpelledLongRopeInOtherWays) {
+  json config = Load("phi3-longrope-tiny");
+  const auto table = [&](const char* type) {
+    config["rope_scaling"]["type"] = type;
+    const graph::Graph graph = Parse(config)->Build({.rows = 1, .outputs = 1, .max_context = 100});
+    return std::ranges::find_if(graph.weights, [](const graph::Weight& weight) { return weight.constant != nullptr; })->name;
+  };
+  EXPECT_EQ(table("su"), table("longrope"));
+  EXPECT_EQ(table("yarn"), table("longrope"));
 }
 
 TEST(Config, HeadDimDefaultsToTheFamilys) {

@@ -44,6 +44,43 @@ TEST(Rope, Llama3InterpolatesTheFrequenciesBetween) {
   }
 }
 
+TEST(Rope, YarnKeepsColumnsThatTurnOftenAndStretchesThoseThatTurnRarely) {
+  RopeSpec spec{.rotary_dim = 64, .theta = 10000};
+  const std::vector<float> plain = InverseFrequencies(spec);
+  spec.scaling = RopeScaling::kYarn, spec.factor = 4, spec.original_max_position = 2048;
+  const std::vector<float> scaled = InverseFrequencies(spec);
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const double turns = 2048 * plain[i] / (2 * M_PI);
+    // A column's width beyond the borders, which are rounded outwards.
+    if (turns > 32 * 1.4) {
+      EXPECT_EQ(scaled[i], plain[i]) << i;
+    } else if (turns < 1 / 1.4) {
+      EXPECT_NEAR(scaled[i] / plain[i], 0.25, 1e-6) << i;
+    }
+    EXPECT_LE(scaled[i], plain[i]);
+    EXPECT_GE(scaled[i], plain[i] * 0.2499999f);
+  }
+  spec.truncate = false;
+  EXPECT_NE(InverseFrequencies(spec), scaled);
+}
+
+TEST(Rope, LongRopeHasRowsForShortSequencesThenForLongOnes) {
+  const RopeSpec spec{.scaling = RopeScaling::kLongRope,
+                      .rotary_dim = 4,
+                      .theta = 100,
+                      .original_max_position = 8,
+                      .attention_factor = 1.5,
+                      .short_factors = {1, 2},
+                      .long_factors = {4, 8}};
+  EXPECT_EQ(RopeSwitch(spec, 8), 0);
+  EXPECT_EQ(RopeSwitch(spec, 9), 8);
+  EXPECT_EQ(RopeTableData(spec, 8).size(), 8u * 4);
+  const std::vector<float> table = RopeTableData(spec, 20);
+  ASSERT_EQ(table.size(), (8u + 20) * 4);
+  EXPECT_NEAR(table[3 * 4 + 1], 1.5 * std::cos(3 / (2 * 10.0)), 1e-6);          // short, position 3, second pair
+  EXPECT_NEAR(table[(8 + 3) * 4 + 3], 1.5 * std::sin(3 / (8 * 10.0)), 1e-6);    // long
+}
+
 TEST(Rope, ARowHasCosinesThenSinesOfTheF32Angle) {
   const RopeSpec spec{.rotary_dim = 4, .theta = 100};
   const std::vector<float> table = RopeTableData(spec, 1000);
@@ -61,9 +98,12 @@ TEST(RopeTable, IsComputedOnceForAContext) {
 
 TEST(RopeTable, NamesDifferWhereverTablesDo) {
   const RopeSpec spec{.scaling = RopeScaling::kLlama3, .rotary_dim = 4, .factor = 8, .original_max_position = 64};
-  std::vector<RopeSpec> specs(8, spec);
+  std::vector<RopeSpec> specs(15, spec);
   specs[1].rotary_dim = 6, specs[2].theta = 10000.0001, specs[3].factor = 8.5, specs[4].low_freq_factor = 2;
   specs[5].high_freq_factor = 5, specs[6].original_max_position = 65, specs[7].scaling = RopeScaling::kLinear;
+  for (size_t i = 8; i < specs.size(); ++i) specs[i].scaling = i < 12 ? RopeScaling::kYarn : RopeScaling::kLongRope;
+  specs[9].truncate = false, specs[10].beta_fast = 31, specs[11].attention_factor = 1.1;
+  specs[13].short_factors = {1, 2}, specs[14].long_factors = {1, 2};
   for (size_t i = 0; i < specs.size(); ++i) {
     for (size_t j = 0; j < i; ++j) EXPECT_NE(RopeTable(specs[i]).name(), RopeTable(specs[j]).name());
   }

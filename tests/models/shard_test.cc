@@ -80,4 +80,13 @@ TEST(HeadSegments, CoverAllHeadsAndKeepARankWithinOneKvHeadWhenReplicating) {
   }
 }
 
+TEST(KvHeadSegments, EachHeadIsWithTheFirstRankOfItsQueryHeads) {
+  EXPECT_EQ(KvHeadSegments(8, 2, 16), (graph::Segments{0, 16, 16, 16, 16, 32, 32, 32, 32}));
+  EXPECT_EQ(KvHeadSegments(16, 8, 4), (graph::Segments{0, 4, 8, 12, 16, 20, 24, 28, 32}));
+  EXPECT_EQ(KvHeadSegments(6, 3, 16), (graph::Segments{0, 16, 16, 32, 32, 48, 48, 48, 48}));   // query heads 0 to 5 on ranks 0 to 5
+  for (const auto& [heads, kv_heads] : {std::pair(4, 1), std::pair(12, 3), std::pair(40, 10), std::pair(7, 7)}) {
+    EXPECT_EQ(KvHeadSegments(heads, kv_heads, 8).back(), kv_heads * 8);
+  }
+}
+
 }  // namespace intaglio::layers

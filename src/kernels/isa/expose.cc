@@ -25,6 +25,10 @@ void LogOf(std::span<const float> x, float* y) noexcept {
   ForLanes(x, y, [](F32 v) { return Log(v); });
 }
 
+void TanhOf(std::span<const float> x, float* y) noexcept {
+  ForLanes(x, y, [](F32 v) { return Tanh(v); });
+}
+
 void ExponentialOf(std::span<const uint32_t> words, float* y) noexcept {
   for (size_t i = 0; i < words.size(); ++i) y[i] = First(Exponential(SetU32(words[i])));
 }

@@ -35,7 +35,7 @@ struct Bundle {
 // it is itself a bundle or an empty directory.
 class BundleWriter {
  public:
-  BundleWriter(std::filesystem::path path, bool force);
+  BundleWriter(const std::filesystem::path& path, bool force);
   ~BundleWriter();  // removes everything if Commit() did not run, the directories above the target that it made too
   BundleWriter(const BundleWriter&) = delete;
   BundleWriter& operator=(const BundleWriter&) = delete;

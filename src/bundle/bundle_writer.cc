@@ -80,7 +80,7 @@ struct BundleWriter::Impl {
   }
 };
 
-BundleWriter::BundleWriter(fs::path path, bool force) : impl_(std::make_unique<Impl>()) {
+BundleWriter::BundleWriter(const fs::path& path, bool force) : impl_(std::make_unique<Impl>()) {
   impl_->target = Resolve(path);
   impl_->force = force;
   CheckTarget(impl_->target, force);

@@ -14,10 +14,12 @@ constexpr uint64_t kMagic = 0x4e414c504f494c47;  // "GLIOPLAN" in the file
 constexpr uint32_t kVersion = 1;
 constexpr size_t kHashBytes = 32;                // HashHex of everything before it
 constexpr size_t kHeaderBytes = sizeof kMagic + sizeof kVersion;
-constexpr size_t kOperandBytes = 2 + 2 * 8 + 3 * 8;
-constexpr size_t kCallBytes = 3 * 4 + 16 * 8 + 4 * 4;
-constexpr size_t kProbeBytes = 4 + kOperandBytes;
-constexpr size_t kPlanBytes = 1 + 2 * 4 + 8 + 3 * kOperandBytes + 2 * 4;
+// The least that each record takes.
+constexpr size_t kNumber = 8, kCount = 4;
+constexpr size_t kOperandBytes = 2 + 5 * kNumber;
+constexpr size_t kCallBytes = 3 * kCount + 16 * kNumber + 4 * sizeof(float);
+constexpr size_t kProbeBytes = kCount + kOperandBytes;
+constexpr size_t kPlanBytes = 1 + 2 * kCount + kNumber + 3 * kOperandBytes + 2 * kCount;
 
 void Write(ByteWriter& out, const Operand& operand) {
   out.Put(static_cast<uint8_t>(operand.space));

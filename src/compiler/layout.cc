@@ -60,7 +60,8 @@ KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes) {
       const int64_t blocks = cache.window == 0 ? full_blocks : std::min(full_blocks, (reach + kernels::kKvTile - 1) / kernels::kKvTile + 1);
       group = layout.groups.insert(layout.groups.end(), {.window = cache.window, .blocks_per_slot = blocks});
     }
-    const int64_t blocks = sizes.max_slots * group->blocks_per_slot, block_bytes = kernels::KvBlockBytes(cache.kv_heads, cache.head_dim, cache.value_dim());
+    const int64_t blocks = sizes.max_slots * group->blocks_per_slot,
+                  block_bytes = kernels::KvBlockBytes(cache.kv_heads, cache.head_dim, cache.value_dim());
     Require(static_cast<double>(blocks) * static_cast<double>(block_bytes) < kLargestPool, ErrorCode::kInvalidArgument, "export: a context of ",
             sizes.max_context, " tokens for ", sizes.max_slots,
             " sequences needs more KV cache than any machine has; lower --max-context or --max-batch");

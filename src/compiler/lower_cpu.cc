@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "base/strings.h"
 #include "compiler/arena_values.h"
+#include "compiler/call_params.h"
 #include "compiler/passes/rewrite.h"
 #include "graph/infer.h"
 #include "kernels/attention_table.h"
@@ -66,7 +67,6 @@ class Lowering {
 
  private:
   [[nodiscard]] const Shape& ShapeOf(ValueId value) const { return graph_.value(value).shape; }
-  [[nodiscard]] const graph::KvCache& CacheOf(ValueId value) const { return graph_.kv_caches[static_cast<size_t>(graph_.value(value).index)]; }
 
   [[nodiscard]] int64_t WorkspaceBytes(const Node& node) const {
     switch (node.op) {
@@ -130,74 +130,45 @@ class Lowering {
     call.ints[kernels::kDomain] =
         static_cast<int64_t>(follows_outputs_[static_cast<size_t>(node.outputs[0])] ? kernels::Domain::kOutputs : kernels::Domain::kRows);
     call.ints[kernels::kRowMultiple] = RowMultiple(node) == 1 ? 0 : RowMultiple(node);
+    SetParams(node, call);
     Specialise(node, workspace, call);
     return call;
   }
 
-  // What the general form above lacks: parameters, names by weight type, optional operands, workspaces.
+  // What the general form lacks: names by weight type, optional operands, workspaces, parameters that attributes do not hold.
   void Specialise(const Node& node, const Operand& workspace, Call& call) const {
     switch (node.op) {
       case Op::kEmbedding:
         call.kernel = StrCat("embed_", call.operands[1].dtype);
-        call.floats[kernels::embed_params::kScale] = std::get<graph::EmbeddingAttrs>(node.attrs).scale;
         break;
       case Op::kMatMul:
         LowerMatMul(node, workspace, call);
         break;
-      case Op::kRmsNorm:
-        call.ints[kernels::norm_params::kWidth] = std::get<graph::NormAttrs>(node.attrs).width;
-        call.floats[kernels::norm_params::kEps] = std::get<graph::NormAttrs>(node.attrs).eps;
-        std::ranges::copy(std::get<graph::NormAttrs>(node.attrs).segments, call.ints.begin() + kernels::norm_params::kBorders);
-        break;
       case Op::kRope:
-      case Op::kNormRope: {
-        const auto& attrs = std::get<graph::RopeAttrs>(node.attrs);
-        call.ints[kernels::rope_params::kHeadDim] = attrs.head_dim;
-        call.ints[kernels::rope_params::kRotaryDim] = attrs.rotary_dim;
-        call.ints[kernels::rope_params::kStyle] = static_cast<int64_t>(attrs.style);
+      case Op::kNormRope:
         call.ints[kernels::rope_params::kHasRows] = graph_.value(node.inputs[1]).source == graph::Source::kRopeRows ? 1 : 0;
-        call.floats[kernels::rope_params::kEps] = attrs.eps;
         break;
-      }
       case Op::kKvUpdate:
         call.kernel = "kv_write";
         SetCacheParams(node.inputs[0], call);
         break;
-      case Op::kAttention: {
-        const auto& attrs = std::get<graph::AttentionAttrs>(node.attrs);
+      case Op::kAttention:
         SetCacheParams(node.inputs[1], call);
-        call.ints[kernels::attention_params::kHeads] = attrs.heads;
-        call.ints[kernels::attention_params::kWindow] = attrs.window;
-        call.ints[kernels::attention_params::kChunk] = attrs.chunk;
-        call.floats[kernels::attention_params::kScale] = attrs.scale;
-        call.floats[kernels::attention_params::kSoftcap] = attrs.softcap;
-        call.operands.insert(call.operands.begin() + 3, workspace);   // sinks, if any, follow it
-        call.kernel = AttentionKernel(call, attrs.has_sinks);
-        break;
-      }
-      case Op::kScale:
-      case Op::kSoftcap:
-        call.floats[kernels::scalar_params::kValue] = std::get<graph::ScalarAttrs>(node.attrs).value;
+        call.operands.insert(call.operands.begin() + 3, workspace);  // sinks, if any, follow it
+        call.kernel = AttentionKernel(call, std::get<graph::AttentionAttrs>(node.attrs).has_sinks);
         break;
       case Op::kSample:
         call.operands.push_back(workspace);
         call.operands.push_back(OperandOf(node.outputs[1]));
         break;
-      case Op::kGatedClamped:
-        call.floats[kernels::clamp_params::kAlpha] = std::get<graph::ClampAttrs>(node.attrs).alpha;
-        call.floats[kernels::clamp_params::kLimit] = std::get<graph::ClampAttrs>(node.attrs).limit;
-        break;
       case Op::kRoute:
-        LowerRoute(node, call);
-        break;
       case Op::kExpertGroup:
         call.operands.insert(call.operands.begin() + 1, OperandOf(node.outputs[1]));
         break;
       case Op::kExpertMatMul:
-        LowerExpertMatMul(node, workspace, call);
-        break;
-      case Op::kExpertCombine:
-        call.ints[kernels::expert_params::kNumExperts] = std::get<graph::ExpertAttrs>(node.attrs).num_experts;
+        call.kernel = StrCat("expert_matmul_", call.operands[2].dtype);
+        if (!std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.push_back(Operand{});
+        call.operands.push_back(workspace);
         break;
       default:
         break;
@@ -212,25 +183,6 @@ class Lowering {
     return std::string(row->kernel);
   }
 
-  void LowerRoute(const Node& node, Call& call) const {
-    const auto& attrs = std::get<graph::RouteAttrs>(node.attrs);
-    call.operands.insert(call.operands.begin() + 1, OperandOf(node.outputs[1]));
-    call.ints[kernels::route_params::kScoring] = static_cast<int64_t>(attrs.scoring);
-    call.ints[kernels::route_params::kNormalise] = attrs.normalise ? 1 : 0;
-    call.ints[kernels::route_params::kNumGroups] = attrs.num_groups;
-    call.ints[kernels::route_params::kTopGroups] = attrs.top_groups;
-    call.floats[kernels::route_params::kScale] = attrs.scale;
-  }
-
-  void LowerExpertMatMul(const Node& node, const Operand& workspace, Call& call) const {
-    const auto& attrs = std::get<graph::ExpertAttrs>(node.attrs);
-    call.kernel = StrCat("expert_matmul_", call.operands[2].dtype);
-    if (!attrs.has_bias) call.operands.push_back(Operand{});
-    call.operands.push_back(workspace);
-    call.ints[kernels::expert_params::kNumExperts] = attrs.num_experts;
-    std::ranges::copy(attrs.segments, call.ints.begin() + kernels::expert_params::kBorders);
-  }
-
   // Rows of the node for each row of the step: k where every row goes to k experts.
   [[nodiscard]] int64_t RowMultiple(const Node& node) const {
     const Shape& shape = ShapeOf(node.outputs[0]);
@@ -243,7 +195,6 @@ class Lowering {
     if (!attrs.has_bias) call.operands.insert(call.operands.begin() + 3, Operand{});
     if (!attrs.has_residual) call.operands.push_back(Operand{});
     call.operands.push_back(workspace);
-    std::ranges::copy(attrs.segments, call.ints.begin() + kernels::matmul_params::kBorders);
   }
 
   void SetCacheParams(ValueId cache, Call& call) const {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "compiler/pipeline.h"
 #include "graph/infer.h"
@@ -88,9 +87,10 @@ class ArenaWalk {
   // The workspace is written while inputs are still read, results may replace an input.
   void Visit(const Node& node, const Call& call) {
     SCOPED_TRACE(call.label + " " + call.kernel);
-    const size_t workspace = node.op == Op::kMatMul ? 5 : node.op == Op::kAttention ? 3 : node.op == Op::kSample ? 2 : call.operands.size();
+    const size_t workspace = WorkspaceOf(node, call);
     if (workspace < call.operands.size() && call.operands[workspace].space != Space::kNone) Write(call.operands[workspace], graph::kNoValue);
-    size_t next = graph::IsKvCache(graph_.value(node.outputs[0])) ? 0 : 1;
+    const bool has_two_results = node.op == Op::kRoute || node.op == Op::kExpertGroup;
+    size_t next = graph::IsKvCache(graph_.value(node.outputs[0])) ? 0 : has_two_results ? 2 : 1;
     for (ValueId input : node.inputs) {
       const graph::Value& value = graph_.value(input);
       if (value.source != graph::Source::kNode && value.source != graph::Source::kWeight && value.source != graph::Source::kKvCache) continue;
@@ -99,17 +99,35 @@ class ArenaWalk {
       if (value.source == graph::Source::kNode && !graph::IsKvCache(value)) {
         ExpectHolds(operand, input, "an operand");
         ExpectApartOrSame(operand, call.operands[0]);
+        if (has_two_results) ExpectApartOrSame(operand, call.operands[1]);
       }
     }
     if (graph::IsKvCache(graph_.value(node.outputs[0]))) return;
     Write(call.operands[0], node.outputs[0]);
     if (node.op == Op::kSample) Write(call.operands[3], node.outputs[1]);
+    if (has_two_results) Write(call.operands[1], node.outputs[1]);
+    if (node.outputs.size() > 1) ExpectHolds(call.operands[0], node.outputs[0], "the first result");
+  }
+
+  // Position of the operand W in kernels/params.h; past the end for kernels without one.
+  static size_t WorkspaceOf(const Node& node, const Call& call) {
+    switch (node.op) {
+      case Op::kMatMul:
+        return 5;
+      case Op::kExpertMatMul:
+        return call.operands.size() - 1;
+      case Op::kAttention:
+        return 3;
+      case Op::kSample:
+        return 2;
+      default:
+        return call.operands.size();
+    }
   }
 
   // A kernel may write over an operand it reads only if the two are the same matrix.
   static void ExpectApartOrSame(const Operand& input, const Operand& output) {
     if (output.space != Space::kArena || (input.offset == output.offset && input.stride == output.stride && input.cols == output.cols)) return;
-    std::set<uint64_t> rows;
     const auto floats = [](const Operand& o, int64_t row) { return o.offset / sizeof(float) + static_cast<uint64_t>(row * o.stride); };
     for (int64_t i = 0; i < input.rows; ++i) {
       for (int64_t o = 0; o < output.rows; ++o) {
@@ -128,6 +146,8 @@ class ArenaWalk {
 
 class EachLowering : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(LowerToCpu, EachLowering, testing::ValuesIn(kFixtures), [](const auto& info) { return TestName(info.param); });
+INSTANTIATE_TEST_SUITE_P(LowerExpertsToCpu, EachLowering, testing::Values("mixtral-tiny", "qwen3-moe-tiny"),
+                         [](const auto& info) { return TestName(info.param); });
 
 constexpr struct {
   Phase phase;

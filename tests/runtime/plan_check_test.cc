@@ -123,8 +123,6 @@ TEST(CheckPlans, PositionsAndBlocksMustFit) {
   EXPECT_TRUE(Contains(Fault(MakeCall("rope", {arena, arena, F32(Space::kWeights, kContext - 1, 16)})), "rotary"));
   bundle::Call rope = MakeCall("rope", {arena, arena, F32(Space::kWeights, kContext, 16)});
   EXPECT_EQ(Fault(rope), "");
-  rope.ints[kernels::rope_params::kHasRows] = 1;
-  EXPECT_EQ(Fault(rope), "");
   bundle::Call call = Attention();
   call.ints[kernels::attention_params::kGroup] = 1;
   EXPECT_TRUE(Contains(Fault(call), "KV group 1"));

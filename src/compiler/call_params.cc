@@ -1,0 +1,67 @@
+#include "compiler/call_params.h"
+
+#include <algorithm>
+
+#include "kernels/params.h"
+
+namespace intaglio::compiler {
+namespace {
+
+using bundle::Call;
+using graph::Op;
+
+void Set(const graph::NoAttrs&, Op, Call&) {}
+void Set(const graph::SliceAttrs&, Op, Call&) {}
+
+void Set(const graph::EmbeddingAttrs& attrs, Op, Call& call) { call.floats[kernels::embed_params::kScale] = attrs.scale; }
+
+void Set(const graph::MatMulAttrs& attrs, Op, Call& call) { std::ranges::copy(attrs.segments, call.ints.begin() + kernels::matmul_params::kBorders); }
+
+void Set(const graph::NormAttrs& attrs, Op, Call& call) {
+  call.ints[kernels::norm_params::kWidth] = attrs.width;
+  call.floats[kernels::norm_params::kEps] = attrs.eps;
+  std::ranges::copy(attrs.segments, call.ints.begin() + kernels::norm_params::kBorders);
+}
+
+void Set(const graph::RopeAttrs& attrs, Op, Call& call) {
+  call.ints[kernels::rope_params::kHeadDim] = attrs.head_dim;
+  call.ints[kernels::rope_params::kRotaryDim] = attrs.rotary_dim;
+  call.ints[kernels::rope_params::kStyle] = static_cast<int64_t>(attrs.style);
+  call.floats[kernels::rope_params::kEps] = attrs.eps;
+}
+
+void Set(const graph::AttentionAttrs& attrs, Op, Call& call) {
+  call.ints[kernels::attention_params::kHeads] = attrs.heads;
+  call.ints[kernels::attention_params::kWindow] = attrs.window;
+  call.ints[kernels::attention_params::kChunk] = attrs.chunk;
+  call.floats[kernels::attention_params::kScale] = attrs.scale;
+  call.floats[kernels::attention_params::kSoftcap] = attrs.softcap;
+}
+
+void Set(const graph::RouteAttrs& attrs, Op, Call& call) {
+  call.ints[kernels::route_params::kScoring] = static_cast<int64_t>(attrs.scoring);
+  call.ints[kernels::route_params::kNormalise] = attrs.normalise ? 1 : 0;
+  call.ints[kernels::route_params::kNumGroups] = attrs.num_groups;
+  call.ints[kernels::route_params::kTopGroups] = attrs.top_groups;
+  call.floats[kernels::route_params::kScale] = attrs.scale;
+}
+
+void Set(const graph::ExpertAttrs& attrs, Op op, Call& call) {
+  if (op == Op::kExpertMatMul || op == Op::kExpertCombine) call.ints[kernels::expert_params::kNumExperts] = attrs.num_experts;
+  if (op == Op::kExpertMatMul) std::ranges::copy(attrs.segments, call.ints.begin() + kernels::expert_params::kBorders);
+}
+
+void Set(const graph::ClampAttrs& attrs, Op, Call& call) {
+  call.floats[kernels::clamp_params::kAlpha] = attrs.alpha;
+  call.floats[kernels::clamp_params::kLimit] = attrs.limit;
+}
+
+void Set(const graph::ScalarAttrs& attrs, Op, Call& call) { call.floats[kernels::scalar_params::kValue] = attrs.value; }
+
+}  // namespace
+
+void SetParams(const graph::Node& node, Call& call) {
+  std::visit([&](const auto& attrs) { Set(attrs, node.op, call); }, node.attrs);
+}
+
+}  // namespace intaglio::compiler

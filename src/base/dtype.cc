@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <ostream>
 
 #include "base/assert.h"
@@ -61,6 +62,13 @@ float F16ToF32(uint16_t bits) {
   }
   const uint32_t wide_exponent = exponent == 31 ? 255u : exponent + 112u;
   return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
+}
+
+float Mxfp4ToF32(uint8_t bits, uint8_t exponent) {
+  constexpr std::array<float, 8> kMagnitudes{0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  if (exponent == 255) return std::numeric_limits<float>::quiet_NaN();
+  const float magnitude = std::ldexp(kMagnitudes[bits & 7u], exponent - 127);
+  return (bits & 8u) != 0 ? -magnitude : magnitude;
 }
 
 }  // namespace intaglio

@@ -119,8 +119,8 @@ class DirectoryCheckpoint final : public Checkpoint {
 
   void ReadRows(const std::string& name, int64_t begin, int64_t count, std::span<float> out) const override {
     const TensorView& tensor = Find(name);
-    Require(IsFloat(tensor.dtype), ErrorCode::kUnsupported, where_, ": tensor ", Quoted(name), " is stored as ", SafetensorsTypeName(tensor.dtype),
-            "; weights may be F32, F16 or BF16");
+    Require(IsFloat(tensor.dtype) || tensor.dtype == DType::kU8, ErrorCode::kUnsupported, where_, ": tensor ", Quoted(name), " is stored as ",
+            SafetensorsTypeName(tensor.dtype), "; weights may be F32, F16 or BF16, or U8 blocks of MXFP4");
     WidenElements(tensor.dtype, RowBytes(tensor, begin, count, out.size()), out);
   }
 

@@ -148,7 +148,8 @@ void ReadLlama3(const Fields& config, const Fields& settings, RopeConfig& rope) 
 void ReadOriginalLength(const Fields& config, const Fields& settings, RopeConfig& rope) {
   constexpr std::string_view kOriginal = "original_max_position_embeddings";
   for (const Fields* fields : {&config, &settings}) {
-    if (rope.original_max_position_embeddings == 0 && fields->Find(kOriginal) != nullptr) rope.original_max_position_embeddings = fields->Int(kOriginal);
+    if (rope.original_max_position_embeddings == 0 && fields->Find(kOriginal) != nullptr)
+      rope.original_max_position_embeddings = fields->Int(kOriginal);
   }
   rope.factor = settings.Find("factor") != nullptr ? settings.PositiveFloat("factor") : 0;
   if (settings.Find("attention_factor") != nullptr) rope.attention_factor = settings.PositiveFloat("attention_factor");
@@ -194,6 +195,12 @@ bool HfConfig::has(std::string_view key) const { return impl_->fields().Find(key
 bool HfConfig::is_null(std::string_view key) const {
   const auto found = impl_->root.find(key);
   return found != impl_->root.end() && found->is_null();
+}
+std::string HfConfig::quantization() const {
+  const json* settings = impl_->fields().Find("quantization_config");
+  if (settings == nullptr) return {};
+  Require(settings->is_object(), ErrorCode::kDataLoss, where(), ": quantization_config is not an object");
+  return Fields{*settings, where() + ": quantization_config"}.String("quant_method");
 }
 int64_t HfConfig::Int(std::string_view key) const { return impl_->fields().Int(key); }
 double HfConfig::Float(std::string_view key) const { return impl_->fields().Float(key); }

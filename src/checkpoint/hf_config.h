@@ -38,6 +38,8 @@ class HfConfig {
   [[nodiscard]] bool has(std::string_view key) const;     // present and not null
   [[nodiscard]] bool is_null(std::string_view key) const; // present and null: switched off, where an absent field would have a default
   // Throw Error kDataLoss when the field is absent, null, of another type or out of range.
+  // Of quantization_config: "mxfp4", "fp8", …; empty if weights are plain.
+  [[nodiscard]] std::string quantization() const;
   [[nodiscard]] int64_t Int(std::string_view key) const;        // must be positive
   [[nodiscard]] double Float(std::string_view key) const;
   [[nodiscard]] bool Bool(std::string_view key) const;

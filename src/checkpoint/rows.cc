@@ -30,6 +30,10 @@ void WidenElements(DType dtype, std::span<const std::byte> bytes, std::span<floa
     std::memcpy(out.data(), bytes.data(), bytes.size());
     return;
   }
+  if (dtype == DType::kU8) {
+    std::transform(bytes.begin(), bytes.end(), out.begin(), [](std::byte byte) { return static_cast<float>(std::to_integer<int>(byte)); });
+    return;
+  }
   Assert(dtype == DType::kF16 || dtype == DType::kBF16);
   const auto convert = [&](auto widen) {
     for (size_t i = 0; i < out.size(); ++i) {

@@ -18,7 +18,7 @@ struct MatrixSize {
 // Bytes of rows [begin, begin + count) of a plain tensor.   REQUIRES: the rows exist, and num_elements is count * columns.
 [[nodiscard]] std::span<const std::byte> RowBytes(const TensorView& tensor, int64_t begin, int64_t count, size_t num_elements);
 
-// f32, f16 or bf16 elements as f32; exact.   REQUIRES: bytes.size() == out.size() * SizeOf(dtype)
+// f32, f16, bf16 or u8 elements as f32; exact.   REQUIRES: bytes.size() == out.size() * SizeOf(dtype)
 void WidenElements(DType dtype, std::span<const std::byte> bytes, std::span<float> out);
 
 // Digest of a file's header, its size and the two ends of its data. Reads few pages, however large the file.

@@ -51,6 +51,11 @@ void Set(const graph::ExpertAttrs& attrs, Op op, Call& call) {
   if (op == Op::kExpertMatMul) std::ranges::copy(attrs.segments, call.ints.begin() + kernels::expert_params::kBorders);
 }
 
+void Set(const graph::HeadAttrs& attrs, Op op, Call& call) {
+  call.ints[kernels::head_params::kHeads] = attrs.heads;
+  if (op == Op::kHeadMatMul) std::ranges::copy(attrs.segments, call.ints.begin() + kernels::head_params::kBorders);
+}
+
 void Set(const graph::ClampAttrs& attrs, Op, Call& call) {
   call.floats[kernels::clamp_params::kAlpha] = attrs.alpha;
   call.floats[kernels::clamp_params::kLimit] = attrs.limit;

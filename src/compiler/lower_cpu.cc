@@ -72,6 +72,7 @@ class Lowering {
     switch (node.op) {
       case Op::kMatMul:
       case Op::kExpertMatMul:
+      case Op::kHeadMatMul:
         return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
       case Op::kAttention: {
         const auto& a = std::get<graph::AttentionAttrs>(node.attrs);
@@ -164,6 +165,10 @@ class Lowering {
       case Op::kRoute:
       case Op::kExpertGroup:
         call.operands.insert(call.operands.begin() + 1, OperandOf(node.outputs[1]));
+        break;
+      case Op::kHeadMatMul:
+        call.kernel = StrCat("head_matmul_", call.operands[2].dtype);
+        call.operands.push_back(workspace);
         break;
       case Op::kExpertMatMul:
         call.kernel = StrCat("expert_matmul_", call.operands[2].dtype);

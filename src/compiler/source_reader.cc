@@ -49,6 +49,7 @@ void SourceReader::Read(int64_t begin, int64_t count, std::span<float> out) {
 void SourceReader::ReadSource(const WeightSource& source, int64_t begin, int64_t count, std::span<float> out) {
   if (IsContiguous(source)) return checkpoint_.ReadRows(source.name, source.first_row + begin, count, out);
   if (source.view == SourceView::kColumns) return ReadColumns(source, begin, count, out);
+  if (source.view == SourceView::kMxfp4Rows) return ReadMxfp4(source, begin, count, out);
   const auto cols = static_cast<size_t>(source.cols());
   if (cols > 1) {
     for (int64_t i = 0; i < count; ++i) {
@@ -68,14 +69,35 @@ void SourceReader::ReadSource(const WeightSource& source, int64_t begin, int64_t
 // The matrix [K, N] is read whole and kept for the next rows: callers go through a transposed matrix within one reader.
 void SourceReader::ReadColumns(const WeightSource& source, int64_t begin, int64_t count, std::span<float> out) {
   const int64_t k_size = source.cols(), n_size = source.shape.back();
-  if (cached_ == nullptr || cached_->name != source.name || cached_->matrix != source.matrix || cached_->view != SourceView::kColumns) {
+  const bool is_cached = cached_ != nullptr && cached_->view == SourceView::kColumns && cached_->name == source.name &&
+                         cached_->matrix == source.matrix && cached_->first_k == source.first_k && cached_->num_k == source.num_k;
+  if (!is_cached) {
     cache_.resize(static_cast<size_t>(k_size * n_size));
-    checkpoint_.ReadRows(source.name, source.matrix * k_size, k_size, cache_);
+    checkpoint_.ReadRows(source.name, source.matrix * source.shape[source.shape.size() - 2] + source.first_k, k_size, cache_);
   }
   cached_ = &source;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t column = source.first_row + (begin + i) * source.row_step;
     for (int64_t k = 0; k < k_size; ++k) out[static_cast<size_t>(i * k_size + k)] = cache_[static_cast<size_t>(k * n_size + column)];
+  }
+}
+
+void SourceReader::ReadMxfp4(const WeightSource& source, int64_t begin, int64_t count, std::span<float> out) {
+  const int64_t cols = source.cols(), groups = cols / graph::kMxfp4Group, half = graph::kMxfp4Group / 2;
+  cached_ = nullptr;
+  cache_.resize(static_cast<size_t>(cols / 2));
+  exponents_.resize(static_cast<size_t>(groups));
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t row = source.first_row + (begin + i) * source.row_step;
+    checkpoint_.ReadRows(source.name, row * groups, groups, cache_);
+    checkpoint_.ReadRows(source.scales, row, 1, exponents_);
+    float* to = out.data() + i * cols;
+    for (int64_t byte = 0; byte < cols / 2; ++byte) {   // two elements, the lower half first
+      const auto bits = static_cast<unsigned>(cache_[static_cast<size_t>(byte)]);
+      const auto exponent = static_cast<uint8_t>(exponents_[static_cast<size_t>(byte / half)]);
+      to[2 * byte] = Mxfp4ToF32(static_cast<uint8_t>(bits & 15u), exponent);
+      to[2 * byte + 1] = Mxfp4ToF32(static_cast<uint8_t>(bits >> 4), exponent);
+    }
   }
 }
 

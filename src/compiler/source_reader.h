@@ -25,11 +25,12 @@ class SourceReader {
  private:
   void ReadSource(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
   void ReadColumns(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
+  void ReadMxfp4(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
 
   const graph::Weight& weight_;
   const checkpoint::Checkpoint& checkpoint_;
   const graph::WeightSource* cached_ = nullptr;   // whose matrix, or whole small tensor, is in cache_
-  std::vector<float> cache_;
+  std::vector<float> cache_, exponents_;
 };
 
 }  // namespace intaglio::compiler

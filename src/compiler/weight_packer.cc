@@ -120,6 +120,10 @@ void CheckSources(const graph::Graph& graph, const checkpoint::Checkpoint& check
       const Shape found = checkpoint.shape(source.name);
       Require(found == source.shape, ErrorCode::kDataLoss, "export: ", source.name, " is ", found, " in the checkpoint, but config.json implies ",
               source.shape, "; is config.json from another revision?");
+      if (source.scales.empty()) continue;
+      const Shape scales = checkpoint.shape(source.scales), expected(source.shape.begin(), source.shape.end() - 1);
+      Require(scales == expected, ErrorCode::kDataLoss, "export: ", source.scales, " is ", scales,
+              " in the checkpoint, but the blocks it belongs to need ", expected);
     }
   }
 }

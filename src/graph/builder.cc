@@ -63,11 +63,11 @@ ValueRef Builder::Declare(graph::Weight weight) const {
 ValueRef Builder::Weight(std::string_view name, Shape shape, Shard shard, Layout layout, float add) const {
   const std::string full_name = In(name).scope();
   return DeclareNamed({.name = full_name,
-                  .shape = shape,
-                  .layout = layout,
-                  .sources = {{.name = full_name, .shape = std::move(shape), .shard = shard}},
-                  .add = add,
-                  .constant = nullptr});
+                       .shape = shape,
+                       .layout = layout,
+                       .sources = {{.name = full_name, .shape = std::move(shape), .shard = shard}},
+                       .add = add,
+                       .constant = nullptr});
 }
 
 ValueRef Builder::Table(const std::string& name, Shape shape, std::shared_ptr<const std::vector<float>> data) const {
@@ -146,6 +146,14 @@ ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const Attention
   if (sinks.id != kNoValue) inputs.push_back(sinks);
   return b.Emit(Op::kAttention, inputs, attrs).front();
 }
+
+ValueRef ScaleByPosition(const Builder& b, ValueRef x, ValueRef table) { return b.Emit(Op::kScaleByPosition, {x, b.positions(), table}).front(); }
+
+ValueRef HeadMatMul(const Builder& b, ValueRef x, ValueRef weight, const Segments& segments) {
+  return b.Emit(Op::kHeadMatMul, {x, weight}, HeadAttrs{.heads = weight.shape()[0], .segments = segments}).front();
+}
+
+ValueRef HeadConcat(const Builder& b, ValueRef x, ValueRef y, const HeadAttrs& attrs) { return b.Emit(Op::kHeadConcat, {x, y}, attrs).front(); }
 
 ValueRef Add(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kAdd, {x, y}).front(); }
 ValueRef Mul(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kMul, {x, y}).front(); }

@@ -77,6 +77,12 @@ struct MatMulOperands {
 // softmax(q k^T * scale) v over the keys of the row's slot that attrs.IsVisible. `sinks`: present if and only if attrs.has_sinks; a
 // head's sink is one more logit of its softmax, which has no value.
 [[nodiscard]] ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs, ValueRef sinks = {});
+// x times the entry of `table` [max_context, 1] at each row's position.
+[[nodiscard]] ValueRef ScaleByPosition(const Builder& b, ValueRef x, ValueRef table);
+// Each head's columns of x times transpose(its matrix of `weight` [heads, N, K]); `segments` cut K.
+[[nodiscard]] ValueRef HeadMatMul(const Builder& b, ValueRef x, ValueRef weight, const Segments& segments);
+// For each of attrs.heads heads its columns of `x`, then those of `y`, or all of `y` where attrs.is_shared.
+[[nodiscard]] ValueRef HeadConcat(const Builder& b, ValueRef x, ValueRef y, const HeadAttrs& attrs);
 [[nodiscard]] ValueRef Add(const Builder& b, ValueRef x, ValueRef y);
 [[nodiscard]] ValueRef Mul(const Builder& b, ValueRef x, ValueRef y);
 [[nodiscard]] ValueRef Scale(const Builder& b, ValueRef x, float factor);

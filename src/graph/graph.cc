@@ -16,6 +16,8 @@ int64_t WeightSource::rows() const {
   switch (view) {
     case SourceView::kRows:
       return shape.size() == 1 ? shape[0] : shape.num_elements() / shape.back();
+    case SourceView::kMxfp4Rows:
+      return shape.num_elements() / (shape.back() * shape[shape.size() - 2]);
     case SourceView::kColumns:
       return shape.back();
     case SourceView::kElements:
@@ -29,9 +31,11 @@ int64_t WeightSource::cols() const {
     case SourceView::kRows:
       return shape.size() == 1 ? 1 : shape.back();
     case SourceView::kColumns:
-      return shape[shape.size() - 2];
+      return num_k > 0 ? num_k : shape[shape.size() - 2];
     case SourceView::kElements:
       return 1;
+    case SourceView::kMxfp4Rows:
+      return 2 * shape.back() * shape[shape.size() - 2];
   }
   return 0;
 }

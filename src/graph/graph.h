@@ -45,7 +45,7 @@ enum class Layout : uint8_t {
   kMatmul,    // packed blocks of 16 columns
   kVector,    // one f32 row
   kTable,     // f32 rows
-  kExperts,   // a stack [E, N, K] of matrices, each packed as kMatmul from a block of its own on
+  kExperts,   // a stack [E, N, K] of matrices (experts, heads), each packed as kMatmul from a block of its own on
 };
 
 // How a part of a checkpoint's tensor becomes rows of a weight.
@@ -53,7 +53,9 @@ enum class SourceView : uint8_t {
   kRows,       // rows of the tensor seen as a matrix [product of all sizes but the last, last size]; a vector's rows are its elements
   kColumns,    // columns of one matrix of a stack [E, K, N] that is stored transposed
   kElements,   // single elements of the tensor seen as a vector
+  kMxfp4Rows,  // rows of 4-bit floats in groups that share an exponent: u8 [..., groups, 16] with the exponents u8 [..., groups] in `scales`
 };
+inline constexpr int64_t kMxfp4Group = 32;   // elements that share an exponent (OCP Microscaling formats, 1.0)
 // One tensor of the checkpoint, or a part of it: `num_rows` rows of its view from `first_row` on, `row_step` apart. Several are
 // concatenated by rows into one weight (q, k, v; gate, up; experts).
 struct WeightSource {
@@ -63,6 +65,8 @@ struct WeightSource {
   SourceView view = SourceView::kRows;
   int64_t first_row = 0, num_rows = 0, row_step = 1;   // num_rows 0: all
   int64_t matrix = 0;    // kColumns: which of the stack
+  int64_t first_k = 0, num_k = 0;   // kColumns: the part of a column that counts; num_k 0: all
+  std::string scales{};  // kMxfp4Rows
   bool operator==(const WeightSource&) const = default;
 
   // Rows that it contributes, and elements of each.
@@ -164,12 +168,18 @@ struct ExpertAttrs {
   bool has_bias = false, has_weights = false;   // optional operands
   bool operator==(const ExpertAttrs&) const = default;
 };
+struct HeadAttrs {
+  int64_t heads = 0;
+  Segments segments{};     // HeadMatMul: of one head's K
+  bool is_shared = false;  // HeadConcat: b is one head that all share
+  bool operator==(const HeadAttrs&) const = default;
+};
 struct ClampAttrs {
   float alpha = 1.0f, limit = 0.0f;
   bool operator==(const ClampAttrs&) const = default;
 };
-using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs, ClampAttrs,
-                           ScalarAttrs>;
+using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs,
+                           ClampAttrs, ScalarAttrs, HeadAttrs>;
 
 struct Node {
   Op op = Op::kAdd;

@@ -133,6 +133,35 @@ std::vector<Value> InferRope(const Rule& rule, Op op) {
   return Like(x);
 }
 
+std::vector<Value> InferScaleByPosition(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.ExpectRows(x, "x");
+  rule.Step(1, Source::kPositions, "positions");
+  (void)rule.WeightOf(2, Layout::kTable, "table");
+  rule.ExpectShape(2, {rule.graph().max_context, 1}, "table");
+  return Like(x);
+}
+
+std::vector<Value> InferHeadMatMul(const Rule& rule) {
+  const auto& attrs = rule.attrs<HeadAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  const Weight& weight = rule.WeightOf(1, Layout::kExperts, "weight");
+  rule.Check(attrs.heads >= 1 && weight.shape[0] == attrs.heads && weight.shape[2] * attrs.heads == x[1], "weight has shape ", weight.shape,
+             ", x has shape ", x, " of ", attrs.heads, " heads");
+  CheckSegments(rule, attrs.segments, weight.shape[2]);
+  return Like({x[0], attrs.heads * weight.shape[1]});
+}
+
+std::vector<Value> InferHeadConcat(const Rule& rule) {
+  const auto& attrs = rule.attrs<HeadAttrs>();
+  const int64_t heads = attrs.heads;
+  const Shape &a = rule.Matrix(0, "a"), &b = rule.Matrix(1, "b");
+  rule.Check(heads >= 1 && a[0] == b[0] && a[1] % heads == 0 && (attrs.is_shared || b[1] % heads == 0), "a has shape ", a, ", b ", b, ", for ", heads,
+             " heads");
+  return Like({a[0], a[1] + (attrs.is_shared ? heads * b[1] : b[1])});
+}
+
 std::vector<Value> InferSlice(const Rule& rule) {
   const auto& attrs = rule.attrs<SliceAttrs>();
   const Shape& x = rule.Matrix(0, "x");
@@ -156,10 +185,10 @@ std::vector<Value> InferAttention(const Rule& rule, size_t num_inputs) {
   const auto& attrs = rule.attrs<AttentionAttrs>();
   const KvCache& cache = rule.Cache(1);
   rule.Check(rule.input(1).source == Source::kNode, "reads the KV cache before this step's keys are in it");
-  rule.Check(attrs.kv_heads == cache.kv_heads && attrs.head_dim == cache.head_dim && attrs.value_dim() == cache.value_dim() &&
-                 attrs.reach() == cache.window,
-             "kv_heads, head_dim, v_dim, reach are ", attrs.kv_heads, ", ", attrs.head_dim, ", ", attrs.value_dim(), ", ", attrs.reach(),
-             ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ", cache.value_dim(), ", ", cache.window);
+  rule.Check(
+      attrs.kv_heads == cache.kv_heads && attrs.head_dim == cache.head_dim && attrs.value_dim() == cache.value_dim() && attrs.reach() == cache.window,
+      "kv_heads, head_dim, v_dim, reach are ", attrs.kv_heads, ", ", attrs.head_dim, ", ", attrs.value_dim(), ", ", attrs.reach(),
+      ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ", cache.value_dim(), ", ", cache.window);
   rule.Check(attrs.window >= 0 && attrs.chunk >= 0 && (attrs.window == 0 || attrs.chunk == 0), "window is ", attrs.window, " and chunk ", attrs.chunk,
              ", expected at most one of them");
   rule.Check(attrs.softcap >= 0, "softcap is ", attrs.softcap, ", expected 0 or a positive number");
@@ -214,8 +243,8 @@ std::vector<Value> InferRoute(const Rule& rule, size_t num_inputs) {
   const auto& attrs = rule.attrs<RouteAttrs>();
   const Shape& logits = rule.Matrix(0, "logits");
   rule.ExpectRows(logits, "logits");
-  rule.Check(attrs.num_experts >= 1 && attrs.num_experts <= kMaxExperts && logits[1] == attrs.num_experts, "logits have ", logits[1],
-             " columns for ", attrs.num_experts, " experts (at most ", kMaxExperts, ")");
+  rule.Check(attrs.num_experts >= 1 && attrs.num_experts <= kMaxExperts && logits[1] == attrs.num_experts, "logits have ", logits[1], " columns for ",
+             attrs.num_experts, " experts (at most ", kMaxExperts, ")");
   rule.Check(attrs.top_k >= 1 && attrs.top_k <= attrs.num_experts && attrs.top_k <= kMaxTopK, "top_k is ", attrs.top_k, " of ", attrs.num_experts,
              " experts (at most ", kMaxTopK, ")");
   rule.Check(attrs.num_groups >= 1 && attrs.num_experts % attrs.num_groups == 0 && attrs.top_groups >= 1 && attrs.top_groups <= attrs.num_groups &&
@@ -317,6 +346,12 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
     case Op::kRope:
     case Op::kNormRope:
       return InferRope(rule, node.op);
+    case Op::kScaleByPosition:
+      return InferScaleByPosition(rule);
+    case Op::kHeadMatMul:
+      return InferHeadMatMul(rule);
+    case Op::kHeadConcat:
+      return InferHeadConcat(rule);
     case Op::kSlice:
       return InferSlice(rule);
     case Op::kKvUpdate:

@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "graph/infer.h"
 #include "graph/interpret_experts.h"
+#include "graph/load_weight.h"
 #include "graph/verify.h"
 
 namespace intaglio::graph {
@@ -63,6 +64,9 @@ class Run {
   void RmsNorm(const Node& node);
   void Rope(const Node& node, std::span<const float> x);
   void NormRope(const Node& node);
+  void ScaleByPosition(const Node& node);
+  void HeadMatMul(const Node& node);
+  void HeadConcat(const Node& node);
   void Slice(const Node& node);
   void KvUpdate(const Node& node);
   void Attention(const Node& node);
@@ -147,6 +151,37 @@ void Run::Rope(const Node& node, std::span<const float> x) {
 
 void Run::NormRope(const Node& node) { Rope(node, Normalised(In(node, 0), In(node, 3), std::get<RopeAttrs>(node.attrs).eps)); }
 
+void Run::ScaleByPosition(const Node& node) {
+  const std::span<const float> x = In(node, 0), table = In(node, 2);
+  for (size_t i = 0; i < x.size(); ++i) Out(node).push_back(x[i] * table[static_cast<size_t>(step_.positions[i / Cols(node.inputs[0])])]);
+}
+
+void Run::HeadMatMul(const Node& node) {
+  const auto heads = static_cast<size_t>(std::get<HeadAttrs>(node.attrs).heads);
+  const std::span<const float> x = In(node, 0), weight = In(node, 1);
+  const size_t cols = Cols(node.inputs[0]), k = cols / heads, out_cols = Cols(node.outputs[0]), n = out_cols / heads;
+  for (size_t row = 0; row < x.size() / cols; ++row) {
+    for (size_t col = 0; col < out_cols; ++col) {
+      double sum = 0;
+      for (size_t i = 0; i < k; ++i) sum += static_cast<double>(x[row * cols + col / n * k + i]) * weight[col * k + i];
+      Out(node).push_back(static_cast<float>(sum));
+    }
+  }
+}
+
+void Run::HeadConcat(const Node& node) {
+  const bool is_shared = std::get<HeadAttrs>(node.attrs).is_shared;
+  const auto heads = static_cast<size_t>(std::get<HeadAttrs>(node.attrs).heads);
+  const std::span<const float> a = In(node, 0), b = In(node, 1);
+  const size_t a_size = Cols(node.inputs[0]) / heads, b_size = (Cols(node.outputs[0]) / heads) - a_size, b_cols = Cols(node.inputs[1]);
+  std::vector<float>& out = Out(node);
+  for (size_t i = 0; i < a.size() / a_size; ++i) {   // every head of every row
+    const auto a_head = a.subspan(i * a_size, a_size), b_head = b.subspan(i / heads * b_cols + (is_shared ? 0 : i % heads * b_size), b_size);
+    out.insert(out.end(), a_head.begin(), a_head.end());
+    out.insert(out.end(), b_head.begin(), b_head.end());
+  }
+}
+
 void Run::Slice(const Node& node) {
   const auto& attrs = std::get<SliceAttrs>(node.attrs);
   const std::span<const float> x = In(node, 0);
@@ -179,8 +214,8 @@ std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, const Attentio
 
 void Run::Attention(const Node& node) {
   const auto& attrs = std::get<AttentionAttrs>(node.attrs);
-  const auto heads = static_cast<size_t>(attrs.heads), head_dim = static_cast<size_t>(attrs.head_dim),
-             v_dim = static_cast<size_t>(attrs.value_dim()), group = heads / static_cast<size_t>(attrs.kv_heads);
+  const auto heads = static_cast<size_t>(attrs.heads), head_dim = static_cast<size_t>(attrs.head_dim), v_dim = static_cast<size_t>(attrs.value_dim()),
+             group = heads / static_cast<size_t>(attrs.kv_heads);
   const std::span<const float> q = In(node, 0);
   std::vector<float>& out = Out(node);
   for (size_t row = 0; row < step_.slots.size(); ++row) {
@@ -266,6 +301,12 @@ void Run::Execute(const Node& node) {
       return Rope(node, In(node, 0));
     case Op::kNormRope:
       return NormRope(node);
+    case Op::kScaleByPosition:
+      return ScaleByPosition(node);
+    case Op::kHeadMatMul:
+      return HeadMatMul(node);
+    case Op::kHeadConcat:
+      return HeadConcat(node);
     case Op::kSlice:
       return Slice(node);
     case Op::kKvUpdate:
@@ -329,31 +370,11 @@ void CheckStep(const Graph& graph, const StepInputs& step) {
   }
 }
 
-std::vector<float> Load(const Weight& weight, const Interpreter::ReadTensor& read) {
-  if (weight.constant != nullptr) return *weight.constant;
-  std::vector<float> data;
-  for (const WeightSource& source : weight.sources) {
-    const std::vector<float> part = read(source.name);
-    Require(static_cast<int64_t>(part.size()) == source.shape.num_elements(), ErrorCode::kDataLoss, "interpreter: ", source.name, " has ",
-            part.size(), " elements, expected ", source.shape);
-    const int64_t rows = source.rows(), cols = source.cols();
-    const bool is_transposed = source.view == SourceView::kColumns;
-    const int64_t row_stride = is_transposed ? 1 : cols, col_stride = is_transposed ? source.shape.back() : 1;
-    const int64_t base = is_transposed ? source.matrix * source.shape.back() * cols : 0;
-    for (int64_t i = 0; i < rows; ++i) {
-      const int64_t row = base + (source.first_row + i * source.row_step) * row_stride;
-      for (int64_t col = 0; col < cols; ++col) data.push_back(part[static_cast<size_t>(row + col * col_stride)]);
-    }
-  }
-  for (float& element : data) element += weight.add;
-  return data;
-}
-
 }  // namespace
 
 Interpreter::Interpreter(const Graph& graph, const ReadTensor& read) : graph_(graph) {
   Verify(graph, "handing it to the interpreter");
-  for (const Weight& weight : graph.weights) weights_.push_back(Load(weight, read));
+  for (const Weight& weight : graph.weights) weights_.push_back(LoadWeight(weight, read));
 }
 
 std::vector<Buffer> Interpreter::Run(const StepInputs& step, KvState& kv) const {

@@ -87,6 +87,7 @@ struct AttrsPrinter {
     if (a.segments.back() != 0) out << ", segments " << Join(a.segments, " ");
     out << (a.has_bias ? ", bias" : "") << (a.has_weights ? ", weights" : "") << '}';
   }
+  void operator()(const HeadAttrs& a) const { out << " {" << a.heads << (a.is_shared ? " heads share b}" : " heads}"); }
   void operator()(const ClampAttrs& a) const { out << " {alpha " << Exact(a.alpha) << ", limit " << Exact(a.limit) << '}'; }
   void operator()(const AttentionAttrs& a) const {
     out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale "
@@ -109,6 +110,8 @@ void PrintWeight(std::ostream& out, const Weight& weight) {
     if (source.name != weight.name) out << source.name << ' ' << source.shape << ' ';   // usually they are the same
     if (source.num_rows > 0) out << "rows " << source.first_row << " + " << source.row_step << " x " << source.num_rows << ' ';
     if (source.view == SourceView::kColumns) out << "transposed matrix " << source.matrix << ' ';
+    if (source.num_k > 0) out << "from " << source.first_k << " x " << source.num_k << ' ';
+    if (source.view == SourceView::kMxfp4Rows) out << "MXFP4 ";
     out << Name(source.shard);
   }
   if (weight.sources.size() > kMostShown) out << ", … (" << weight.sources.size() << " in all)";

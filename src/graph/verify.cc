@@ -32,13 +32,15 @@ void CheckSizes(const Graph& graph) {
 }
 
 void CheckSource(const Weight& weight, const WeightSource& source) {
-  Check(IsPositive(source.shape) && (source.view != SourceView::kColumns || source.shape.size() >= 2), "source ", source.name, " of ", weight.name,
-        " has shape ", source.shape);
+  const size_t least_sizes = source.view == SourceView::kMxfp4Rows ? 3 : source.view == SourceView::kColumns ? 2 : 1;
+  Check(IsPositive(source.shape) && source.shape.size() >= least_sizes, "source ", source.name, " of ", weight.name, " has shape ", source.shape);
   const WeightSource whole{.name = source.name, .shape = source.shape, .view = source.view};
   Check(source.first_row >= 0 && source.row_step >= 1 && source.first_row + (source.rows() - 1) * source.row_step < whole.rows(), "source ",
         source.name, " of ", weight.name, " takes rows from ", source.first_row, " by ", source.row_step, " beyond its ", whole.rows());
-  const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (source.rows() == 0 ? 1 : whole.rows() * source.cols()) : 1;
+  const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (whole.rows() * whole.cols()) : 1;
   Check(source.matrix >= 0 && source.matrix < matrices, "source ", source.name, " of ", weight.name, " is matrix ", source.matrix, " of ", matrices);
+  Check(source.first_k >= 0 && (source.num_k == 0 || source.first_k + source.num_k <= whole.cols()), "source ", source.name, " of ", weight.name,
+        " takes ", source.num_k, " of ", whole.cols(), " elements of a column from ", source.first_k);
   const bool is_matrix = weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts;
   Check(!is_matrix || source.cols() == weight.shape.back(), "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ",
         weight.shape);
@@ -73,8 +75,8 @@ void CheckDeclarations(const Graph& graph) {
   }
   std::set<int32_t> layers;
   for (const KvCache& cache : graph.kv_caches) {
-    Check(cache.kv_heads > 0 && cache.head_dim > 0 && cache.v_dim >= 0 && cache.window >= 0, "KV cache of layer ", cache.layer, ": kv_heads ", cache.kv_heads,
-          ", head_dim ", cache.head_dim, ", window ", cache.window);
+    Check(cache.kv_heads > 0 && cache.head_dim > 0 && cache.v_dim >= 0 && cache.window >= 0, "KV cache of layer ", cache.layer, ": kv_heads ",
+          cache.kv_heads, ", head_dim ", cache.head_dim, ", window ", cache.window);
     Check(cache.layer >= 0 && layers.insert(cache.layer).second, "layer ", cache.layer, " has two KV caches");
   }
 }

@@ -22,7 +22,9 @@ const char* CheckSameShape(const KernelCall& call, int num_inputs) noexcept {
   return CheckDomain(call);
 }
 
-bool IsSegmentation(const int64_t* borders, int64_t width) { return borders[0] == 0 && borders[kSegments] == width && std::is_sorted(borders, borders + kSegments + 1); }
+bool IsSegmentation(const int64_t* borders, int64_t width) {
+  return borders[0] == 0 && borders[kSegments] == width && std::is_sorted(borders, borders + kSegments + 1);
+}
 
 // Rope's parameters and table; shapes of x and out are checked already.
 const char* CheckRotation(const KernelCall& call) noexcept {
@@ -93,6 +95,12 @@ const char* CheckRmsNorm(const KernelCall& call) noexcept {
 const char* CheckRope(const KernelCall& call) noexcept {
   if (const char* problem = CheckSameShape(call, 1)) return problem;
   return CheckRotation(call);
+}
+
+const char* CheckScaleByPosition(const KernelCall& call) noexcept {
+  if (const char* problem = CheckSameShape(call, 1)) return problem;
+  if (!IsMatrix(call[2]) || call[2].cols != 1) return "the table is not one column";
+  return CheckStepRows(call, Domain::kRows);
 }
 
 const char* CheckNormRope(const KernelCall& call) noexcept {

@@ -13,21 +13,33 @@ inline constexpr int kDomain = 15;  // index into Params::ints, in every kernel
 inline constexpr int kRowMultiple = 14;
 
 // embed_{f32,bf16}: out, table (packed like a matmul weight, rows = vocabulary)       out[r] = table[tokens[r]] * scale
-namespace embed_params { enum Float { kScale = 0 }; }
+namespace embed_params {
+enum Float { kScale = 0 };
+}
 
 // matmul_{f32,bf16}: out, x, weight (packed N x K), [bias f32 1 x N], [residual], W    out = residual + (x W^T + bias)
 // ints[0..8]: borders of the K segments, ascending, first 0, last K. out may alias residual exactly.
-namespace matmul_params { enum Int { kBorders = 0 }; }
+namespace matmul_params {
+enum Int { kBorders = 0 };
+}
 
 // rms_norm: out, x, weight f32 1 x width. Each run of `width` columns of a row is normalised on its own. out may alias x.
 // ints[1..9]: borders of the segments of a width that ranks share, each summed by itself, then by the tree; all zero: one sum.
-namespace norm_params { enum Int { kWidth = 0, kBorders = 1 }; enum Float { kEps = 0 }; }
+namespace norm_params {
+enum Int { kWidth = 0, kBorders = 1 };
+enum Float { kEps = 0 };
+}  // namespace norm_params
 
 // rope: out, x, table. Rotates the first rotary_dim columns of every head. out may alias x.
 // norm_rope: out, x, table, norm weight (1 x head_dim): RMS norm per head, then rope.
 // table: f32 [max_position, rotary_dim]: per position rotary_dim/2 cosines, then rotary_dim/2 sines.
 namespace rope_params {
-enum Int { kHeadDim = 0, kRotaryDim = 1, kStyle = 2 /* 0: halves, 1: interleaved pairs */, kHasRows = 3 /* 1: table rows are the step's rope_rows */ };
+enum Int {
+  kHeadDim = 0,
+  kRotaryDim = 1,
+  kStyle = 2 /* 0: halves, 1: interleaved pairs */,
+  kHasRows = 3 /* 1: table rows are the step's rope_rows */
+};
 enum Float { kEps = 0 };
 }  // namespace rope_params
 
@@ -62,17 +74,32 @@ inline constexpr int64_t kMaxExperts = 1024, kMaxTopK = 64;
 //   [bias f32 E x N], W                                                                 a matmul over each expert's own rows
 // expert_combine: out [rows, C], y [rows * k, C], positions, ids, [weights]             sum over a row's choices: chains of fused multiply-adds
 //   by ascending expert within 8 groups of experts (borders E * g / 8), groups by the fixed tree
-namespace expert_params { enum Int { kBorders = 0 /* as matmul_params */, kNumExperts = 9 }; }
+namespace expert_params {
+enum Int { kBorders = 0 /* as matmul_params */, kNumExperts = 9 };
+}
+// head_matmul_{f32,bf16}: out [rows, heads * N], x [rows, heads * K], weight (one packed matrix a head, as experts), W      a matmul for each head
+// head_concat: out, a [rows, heads * A], b [rows, heads * B] or [rows, B]: A columns of a, then B of b, for every head
+namespace head_params {
+enum Int { kBorders = 0 /* as matmul_params, of one head */, kHeads = 9 };
+}
 // gated_clamped: out, gate_up; alpha, limit
-namespace clamp_params { enum Float { kAlpha = 0, kLimit = 1 }; }
+namespace clamp_params {
+enum Float { kAlpha = 0, kLimit = 1 };
+}
 
 // add: out, a, b.  mul: out, a, b.  silu, gelu_tanh: out, x.
+// scale_by_position: out, x, table f32 [max_position, 1]: x times its position's entry
 // scale: out, x: x * value.  softcap: out, x: value * tanh(x / value). out may alias x.
-namespace scalar_params { enum Float { kValue = 0 }; }
+namespace scalar_params {
+enum Float { kValue = 0 };
+}
 // gated_silu, gated_gelu_tanh: out, gate_up                                            out = act(gate_up[:, :n]) * gate_up[:, n:]
 // gather_rows: out, x                                                                  out[i] = x[output_rows[i]]
 // sample: ids i32 [outputs, 1], logits, W, [logprobs f32: per output 1 + 2 * kMaxLogprobs numbers: log-probability of the chosen id,
 //   then the top ids (as i32 bits) and their log-probabilities, most likely first]
-namespace sample_params { inline constexpr int kMaxLogprobs = 20; inline constexpr int kLogprobCols = 1 + 2 * kMaxLogprobs; }
+namespace sample_params {
+inline constexpr int kMaxLogprobs = 20;
+inline constexpr int kLogprobCols = 1 + 2 * kMaxLogprobs;
+}  // namespace sample_params
 
 }  // namespace intaglio::kernels

@@ -1,5 +1,9 @@
 #include "layers/attention.h"
 
+#include <cmath>
+
+#include "base/strings.h"
+
 namespace intaglio::layers {
 
 using graph::Builder;
@@ -27,6 +31,17 @@ ValueRef Normalise(const Builder& b, ValueRef x, const AttentionConfig& config, 
   if (config.qk_norm_span == NormSpan::kHead) return HeadRmsNorm(norm, x, config.head_dim, *config.qk_norm);
   const auto segments = heads.shard == Shard::kQueryHeads ? HeadSegments : KvHeadSegments;
   return SharedRmsNorm(norm, x, *config.qk_norm, heads.shard, segments(config.heads, config.kv_heads, config.head_dim));
+}
+
+// [max_context, 1], with Transformers' own f32 arithmetic.
+ValueRef TemperatureTable(const Builder& b, const Temperature& temperature) {
+  std::vector<float> factors;
+  for (int64_t position = 0; position < b.max_context(); ++position) {
+    const float steps = std::floor((static_cast<float>(position) + 1.0f) / static_cast<float>(temperature.floor));
+    factors.push_back(static_cast<float>(std::log1p(static_cast<double>(steps))) * static_cast<float>(temperature.scale) + 1.0f);
+  }
+  return b.Table(StrCat("temperature.scale", temperature.scale, ".floor", temperature.floor), {b.max_context(), 1},
+                 std::make_shared<const std::vector<float>>(std::move(factors)));
 }
 
 ValueRef Attend(const Builder& b, ValueRef q, ValueRef k, ValueRef v, const AttentionConfig& config) {
@@ -59,9 +74,14 @@ ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& conf
     k = Normalise(b, k, config, k_heads);
   }
   if (config.rope != nullptr) {
-    q = Rope(b, q, head_dim, *config.rope);
-    k = Rope(b, k, head_dim, *config.rope);
+    q = Rope(b, q, head_dim, *config.rope, config.rope_style);
+    k = Rope(b, k, head_dim, *config.rope, config.rope_style);
   }
+  if (config.rotated_norm_eps != 0) {
+    q = UnweightedHeadNorm(b.In("q_norm"), q, head_dim, config.rotated_norm_eps);
+    k = UnweightedHeadNorm(b.In("k_norm"), k, head_dim, config.rotated_norm_eps);
+  }
+  if (config.temperature) q = ScaleByPosition(b, q, TemperatureTable(b, *config.temperature));
   b.Probe("q_rope", q), b.Probe("k_rope", k);
   const ValueRef context = b.Probe("attn_ctx", Attend(b, q, k, v, config));
   const KSplit split{.shard = Shard::kHeadColumns, .segments = HeadSegments(heads, kv_heads, head_dim)};

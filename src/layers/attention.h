@@ -12,6 +12,11 @@ namespace intaglio::layers {
 // What a norm of q or k is taken over: each head by itself, or all heads together.
 enum class NormSpan : uint8_t { kHead, kAllHeads };
 
+// Queries of far positions are sharpened (arXiv 2501.19399, as Llama 4 has it): q *= 1 + scale * log(1 + floor((position + 1) / floor)).
+struct Temperature {
+  double scale = 0, floor = 1;
+};
+
 struct AttentionConfig {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   int64_t window = 0;                          // positions in reach, the row's own included; 0: all
@@ -24,9 +29,12 @@ struct AttentionConfig {
   std::optional<NormConfig> qk_norm;           // of q and k, before the rotary embedding
   NormSpan qk_norm_span = NormSpan::kHead;
   std::shared_ptr<const RopeTable> rope;       // shared by the layers that rotate alike; null: none (NoPE)
+  graph::RopeStyle rope_style = graph::RopeStyle::kHalves;
+  float rotated_norm_eps = 0;                  // of a norm of q and k heads without a weight, after the rotary embedding; 0: none
+  std::optional<Temperature> temperature;
 };
 
-// x -> q_proj, k_proj, v_proj -> [q_norm, k_norm] -> rope -> attention -> o_proj. Probes: attn_in, q_rope, k_rope, v, attn_ctx, attn_out.
+// x -> q_proj, k_proj, v_proj -> [q_norm, k_norm] -> rope -> [unweighted norm] -> attention -> o_proj. Probes: attn_in, q_rope, k_rope, v, attn_ctx, attn_out.
 [[nodiscard]] graph::ValueRef SelfAttention(const graph::Builder& b, graph::ValueRef x, const AttentionConfig& config);
 
 }  // namespace intaglio::layers

@@ -5,8 +5,7 @@ namespace intaglio::layers {
 using graph::Builder;
 using graph::ValueRef;
 
-ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) {
-  b.Probe("mlp_in", x);
+ValueRef FeedForward(const Builder& b, ValueRef x, const MlpConfig& config) {
   const int64_t size = config.intermediate_size;
   const auto project = [&](std::string_view name, int64_t first_row) {
     if (config.gate_up == Storage::kSeparate) return ColumnParallelLinear(b.In(name), x, size, config.bias);
@@ -16,7 +15,9 @@ ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) {
   const ValueRef gate = project("gate_proj", 0), up = project("up_proj", size);
   const ValueRef activated = config.activation == Activation::kSilu ? Silu(b, gate) : GeluTanh(b, gate);
   const KSplit split{.shard = graph::Shard::kColumns, .segments = PlainSegments(config.intermediate_size)};
-  return b.Probe("mlp_out", RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split));
+  return RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split);
 }
+
+ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) { return b.Probe("mlp_out", FeedForward(b, b.Probe("mlp_in", x), config)); }
 
 }  // namespace intaglio::layers

@@ -13,7 +13,9 @@ struct MlpConfig {
   Storage gate_up = Storage::kSeparate;   // stacked: "gate_up_proj", gate first
 };
 
-// down_proj(activation(gate_proj(x)) * up_proj(x)). Probes: mlp_in, mlp_out.
+// down_proj(activation(gate_proj(x)) * up_proj(x))
+[[nodiscard]] graph::ValueRef FeedForward(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config);
+// The same as a layer's MLP. Probes: mlp_in, mlp_out.
 [[nodiscard]] graph::ValueRef GatedMlp(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config);
 
 }  // namespace intaglio::layers

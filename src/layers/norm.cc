@@ -12,6 +12,15 @@ ValueRef HeadRmsNorm(const Builder& b, ValueRef x, int64_t head_dim, const NormC
   return graph::RmsNorm(b, x, weight, {.eps = config.eps, .width = head_dim});
 }
 
+ValueRef UnweightedHeadNorm(const Builder& b, ValueRef x, int64_t head_dim, float eps) {
+  const ValueRef ones = b.Declare({.name = "ones",
+                                   .shape = {head_dim},
+                                   .layout = graph::Layout::kVector,
+                                   .sources = {},
+                                   .constant = std::make_shared<const std::vector<float>>(static_cast<size_t>(head_dim), 1.0f)});
+  return graph::RmsNorm(b, x, ones, {.eps = eps, .width = head_dim});
+}
+
 ValueRef SharedRmsNorm(const Builder& b, ValueRef x, const NormConfig& config, graph::Shard shard, const graph::Segments& segments) {
   const int64_t width = x.shape()[1];
   const ValueRef weight = b.Weight("weight", {width}, shard, graph::Layout::kVector, config.add);

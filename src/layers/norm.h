@@ -14,6 +14,9 @@ struct NormConfig {
 // The same over each head's `head_dim` columns, with one weight for all heads.
 [[nodiscard]] graph::ValueRef HeadRmsNorm(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const NormConfig& config);
 
+// Each head's columns divided by their root mean square; no weight.
+[[nodiscard]] graph::ValueRef UnweightedHeadNorm(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, float eps);
+
 // Over rows of heads that ranks share: the weight is split as `shard` says, the sum of squares is the tree over `segments`.
 [[nodiscard]] graph::ValueRef SharedRmsNorm(const graph::Builder& b, graph::ValueRef x, const NormConfig& config, graph::Shard shard,
                                             const graph::Segments& segments);

@@ -149,11 +149,11 @@ std::shared_ptr<const std::vector<float>> RopeTable::Data(int64_t max_context) c
   return data;
 }
 
-graph::ValueRef Rope(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const RopeTable& table) {
+graph::ValueRef Rope(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const RopeTable& table, graph::RopeStyle style) {
   const int64_t rotary_dim = table.spec().rotary_dim, rope_switch = RopeSwitch(table.spec(), b.max_context());
   const graph::ValueRef data = b.Table(table.name(), {rope_switch + b.max_context(), rotary_dim}, table.Data(b.max_context()));
   const graph::ValueRef rows = rope_switch == 0 ? b.positions() : b.rope_rows(rope_switch);
-  return graph::Rope(b, x, data, {.head_dim = head_dim, .rotary_dim = rotary_dim, .style = graph::RopeStyle::kHalves}, rows);
+  return graph::Rope(b, x, data, {.head_dim = head_dim, .rotary_dim = rotary_dim, .style = style}, rows);
 }
 
 }  // namespace intaglio::layers

@@ -54,7 +54,8 @@ class RopeTable {
   mutable std::map<int64_t, std::shared_ptr<const std::vector<float>>> data_;   // by max_context
 };
 
-// Rotates the first rotary_dim columns of every head, each pair being (i, i + rotary_dim / 2).
-[[nodiscard]] graph::ValueRef Rope(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const RopeTable& table);
+// Rotates the first rotary_dim columns of every head; a pair is (i, i + rotary_dim / 2), or (2i, 2i + 1).
+[[nodiscard]] graph::ValueRef Rope(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const RopeTable& table,
+                                   graph::RopeStyle style = graph::RopeStyle::kHalves);
 
 }  // namespace intaglio::layers

@@ -21,6 +21,7 @@ using bundle::Space;
 // Operands that a kernel writes, as in kernels/params.h, one bit each. All others are inputs.
 uint32_t WrittenOperands(std::string_view kernel) {
   if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_")) return 1u << 0 | 1u << 5;
+  if (kernel.starts_with("head_matmul_")) return 1u << 0 | 1u << 3;
   if (kernel == "route" || kernel == "expert_group") return 1u << 0 | 1u << 1;
   if (kernel == "attention") return 1u << 0 | 1u << 3;
   if (kernel == "sample") return 1u << 0 | 1u << 2 | 1u << 3;
@@ -35,7 +36,8 @@ class CallChecker {
     CheckSpaces();
     CheckCapacity();
     const std::string_view kernel = call_.kernel;
-    if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_")) CheckPacked(operand(2));
+    if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_") || kernel.starts_with("head_matmul_")) CheckPacked(operand(2));
+    if (kernel == "scale_by_position") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the table of positions for a context");
     if (kernel.starts_with("embed_")) CheckPacked(operand(1));
     if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
     if (kernel == "rope" || kernel == "norm_rope") CheckRotation();
@@ -95,8 +97,9 @@ class CallChecker {
     CheckAtLeast(blocks, manifest_.max_slots * manifest_.kv_groups[static_cast<size_t>(group)].blocks_per_slot, "KV blocks for a pool");
     const int64_t kv_heads = call_.ints[kKvHeads], head_dim = call_.ints[kHeadDim], v_dim = call_.ints[kVDim] == 0 ? head_dim : call_.ints[kVDim];
     constexpr int64_t kPlausible = 1 << 20;  // keeps the product below within 64 bits
-    Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && v_dim > 0 && v_dim < kPlausible && blocks < (int64_t{1} << 40), "has KV heads ", kv_heads,
-            " x ", head_dim);
+    Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && v_dim > 0 && v_dim < kPlausible &&
+                blocks < (int64_t{1} << 40),
+            "has KV heads ", kv_heads, " x ", head_dim);
     const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, head_dim, v_dim));
     Require(cache.bytes / block_bytes >= static_cast<uint64_t>(blocks), "has ", cache.bytes, " bytes of KV cache for ", blocks, " blocks of ",
             block_bytes);
@@ -126,8 +129,8 @@ void CheckManifest(const Manifest& manifest) {
           manifest.speculation, " tokens");
   Require(manifest.vocab_size > 0 && manifest.vocab_size <= INT32_MAX, ErrorCode::kDataLoss, "the bundle's manifest has a vocabulary of ",
           manifest.vocab_size);
-  Require(manifest.rope_switch >= 0 && manifest.rope_switch < manifest.max_context, ErrorCode::kDataLoss, "the bundle's manifest has a rope_switch of ",
-          manifest.rope_switch, " in a context of ", manifest.max_context);
+  Require(manifest.rope_switch >= 0 && manifest.rope_switch < manifest.max_context, ErrorCode::kDataLoss,
+          "the bundle's manifest has a rope_switch of ", manifest.rope_switch, " in a context of ", manifest.max_context);
   for (const bundle::KvGroup& group : manifest.kv_groups) {
     Require(group.window >= 0 && group.blocks_per_slot >= 0 && group.blocks_per_slot <= INT32_MAX / manifest.max_slots, ErrorCode::kDataLoss,
             "the bundle's manifest has a KV group of window ", group.window, " with ", group.blocks_per_slot, " blocks a slot");

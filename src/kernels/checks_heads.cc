@@ -1,0 +1,81 @@
+// Task counts and operand checks of the kernels that work head by head (multi-head latent attention).
+#include <algorithm>
+
+#include "kernels/checks.h"
+#include "kernels/head_share.h"
+#include "kernels/pack.h"
+#include "kernels/workspace.h"
+
+namespace intaglio::kernels {
+
+int64_t MatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept;
+
+namespace {
+
+constexpr int64_t kMaxSide = int64_t{1} << 30;   // keeps products of two sides within 64 bits
+
+int64_t NumHeads(const KernelCall& call) { return call.params.ints[head_params::kHeads]; }
+
+Tensor Columns(const Tensor& tensor, int64_t begin, int64_t size) {
+  Tensor part = tensor;
+  part.data = reinterpret_cast<std::byte*>(tensor.f32() + begin);
+  part.cols = size;
+  return part;
+}
+
+bool IsSplit(const Tensor& tensor, int64_t heads) {
+  return IsMatrix(tensor) && tensor.rows <= kMaxSide && tensor.cols <= kMaxSide && tensor.cols % heads == 0;
+}
+
+const char* CheckHeadMatMul(const KernelCall& call, DType dtype) noexcept {
+  const int64_t heads = NumHeads(call);
+  const Tensor &out = call[0], &x = call[1], &weight = call[2], &workspace = call[3];
+  if (heads < 1 || heads > kMaxSide) return "the number of heads is out of range";
+  if (!IsSplit(out, heads) || !IsSplit(x, heads)) return "an operand is not an f32 matrix of whole heads";
+  if (out.rows != x.rows) return "input and output differ in rows";
+  const int64_t block_rows = (out.cols / heads + kLanes - 1) / kLanes * kLanes;
+  if (!weight.is_present() || weight.dtype != dtype || weight.cols != x.cols / heads) return "the weights do not fit the input";
+  if (weight.rows != heads * block_rows) return "the weights are not one packed matrix for each head";
+  const int64_t* borders = &call.params.ints[head_params::kBorders];
+  if (borders[0] != 0 || borders[kSegments] != weight.cols || !std::is_sorted(borders, borders + kSegments + 1)) return "the segments do not cover K";
+  const int64_t floats = MatMulWorkspaceBytes(x.rows, x.cols) / static_cast<int64_t>(sizeof(float));
+  if (x.rows > 1 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < floats)) return "the workspace is too small";
+  return CheckDomain(call);
+}
+
+}  // namespace
+
+KernelCall ShareOfHead(const KernelCall& call, int64_t head) noexcept {
+  const Tensor &out = call[0], &x = call[1], &weight = call[2], &workspace = call[3];
+  const int64_t n = out.cols / NumHeads(call), k = weight.cols;
+  KernelCall share;
+  share.params.ints = call.params.ints;
+  share.params.ints[head_params::kHeads] = 0;
+  auto& operands = share.operands;
+  operands[0] = Columns(out, head * n, n);
+  operands[1] = Columns(x, head * k, k);
+  operands[2] = weight;
+  operands[2].data += head * ((n + kLanes - 1) / kLanes) * PackedBlockBytes(k, weight.dtype);
+  operands[2].rows = n;
+  if (workspace.is_present()) operands[5] = Columns(workspace, head * out.rows * k, out.rows * k);
+  return share;
+}
+
+int64_t TasksOfHead(const KernelCall& call, const StepView& step, int stage) noexcept { return MatMulTasks(ShareOfHead(call, 0), step, stage); }
+
+int64_t HeadMatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept { return NumHeads(call) * TasksOfHead(call, step, stage); }
+
+const char* CheckHeadMatMulF32(const KernelCall& call) noexcept { return CheckHeadMatMul(call, DType::kF32); }
+const char* CheckHeadMatMulBf16(const KernelCall& call) noexcept { return CheckHeadMatMul(call, DType::kBF16); }
+
+const char* CheckHeadConcat(const KernelCall& call) noexcept {
+  const int64_t heads = NumHeads(call);
+  const Tensor &out = call[0], &a = call[1], &b = call[2];
+  if (heads < 1 || heads > kMaxSide) return "the number of heads is out of range";
+  if (!IsSplit(out, heads) || !IsSplit(a, heads) || !IsMatrix(b)) return "an operand is not an f32 matrix of whole heads";
+  if (a.rows != out.rows || b.rows != out.rows) return "inputs and output differ in rows";
+  const int64_t b_size = (out.cols - a.cols) / heads;
+  return b_size >= 1 && (b.cols == b_size || b.cols == b_size * heads) ? CheckDomain(call) : "the second input fits neither one head nor all";
+}
+
+}  // namespace intaglio::kernels

@@ -10,6 +10,7 @@
 #include "checkpoint/hf_config.h"
 #include "graph/builder.h"
 #include "layers/attention.h"
+#include "layers/latent_attention.h"
 #include "layers/mlp.h"
 #include "layers/moe.h"
 #include "layers/norm.h"
@@ -18,10 +19,12 @@ namespace intaglio::models {
 
 struct LayerConfig {
   layers::AttentionConfig attention;
+  std::optional<layers::LatentAttentionConfig> latent_attention{};   // instead of it
   layers::MlpConfig mlp;
   layers::NormConfig norm;
   float residual_scale = 1.0f;              // of what attention and MLP add
   std::optional<layers::MoeConfig> moe{};   // instead of the MLP
+  std::string mlp_scope = "mlp";            // of the MLP or the mixture of experts
 };
 
 struct DecoderConfig {

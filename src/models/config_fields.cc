@@ -74,8 +74,8 @@ void SetLlama3(const HfConfig& config, const RopeConfig& rope, layers::RopeSpec&
 }
 
 std::vector<float> LongRopeFactors(const HfConfig& config, std::string_view key, const std::vector<double>& factors, int64_t rotary_dim) {
-  Require(std::ssize(factors) == rotary_dim / 2, ErrorCode::kDataLoss, config.where(), ": ", key, " has ", factors.size(), " entries for ", rotary_dim,
-          " rotated columns; expected ", rotary_dim / 2);
+  Require(std::ssize(factors) == rotary_dim / 2, ErrorCode::kDataLoss, config.where(), ": ", key, " has ", factors.size(), " entries for ",
+          rotary_dim, " rotated columns; expected ", rotary_dim / 2);
   std::vector<float> rounded;
   for (double factor : factors) rounded.push_back(PositiveFloat(config, key, factor));
   return rounded;
@@ -96,7 +96,8 @@ void SetLongContext(const HfConfig& config, const RopeConfig& rope, const Family
     spec.factor = PositiveFloat(config, "the rotary scaling's factor", factor);
     spec.beta_fast = rope.beta_fast, spec.beta_slow = rope.beta_slow, spec.truncate = rope.truncate;
     const bool has_mscales = rope.mscale != 0 && rope.mscale_all_dim != 0;
-    spec.attention_factor = has_mscales ? YarnSharpening(factor, rope.mscale) / YarnSharpening(factor, rope.mscale_all_dim) : YarnSharpening(factor, 1);
+    spec.attention_factor =
+        has_mscales ? YarnSharpening(factor, rope.mscale) / YarnSharpening(factor, rope.mscale_all_dim) : YarnSharpening(factor, 1);
   } else {
     spec.scaling = layers::RopeScaling::kLongRope;
     spec.short_factors = LongRopeFactors(config, "short_factor", rope.short_factor, spec.rotary_dim);
@@ -111,6 +112,13 @@ void SetLongContext(const HfConfig& config, const RopeConfig& rope, const Family
 
 int64_t Size(const HfConfig& config, std::string_view key, std::optional<int64_t> otherwise) {
   return BoundedSize(config, key, otherwise ? config.Int(key, *otherwise) : config.Int(key), kMaxSize);
+}
+
+int64_t Count(const HfConfig& config, std::string_view key, int64_t otherwise) {
+  const double count = config.Float(key, static_cast<double>(otherwise));
+  Require(count >= 0 && count <= static_cast<double>(kMaxSize) && count == std::floor(count), ErrorCode::kDataLoss, config.where(), ": ", key, " is ",
+          count, ", expected a whole number from 0 to ", kMaxSize);
+  return static_cast<int64_t>(count);
 }
 
 float PositiveNumber(const HfConfig& config, std::string_view key, double otherwise) {
@@ -140,6 +148,10 @@ std::shared_ptr<const layers::RopeTable> MakeRopeTable(const HfConfig& config, c
 }
 
 DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& defaults) {
+  const std::string quantization = config.quantization();
+  Require(quantization.empty() || quantization == defaults.quantization, ErrorCode::kUnsupported, config.where(),
+          ": quantization_config.quant_method is \"", quantization,
+          "\"; supported here: ", defaults.quantization.empty() ? "plain weights (F32, F16, BF16) only" : defaults.quantization);
   DecoderConfig decoder;
   decoder.model_type = config.String("model_type");
   decoder.vocab_size = Size(config, "vocab_size");
@@ -154,6 +166,16 @@ DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& default
   layer.mlp = {.intermediate_size = Size(config, "intermediate_size"), .activation = ParseActivation(config, defaults)};
   decoder.layers.assign(static_cast<size_t>(BoundedSize(config, "num_hidden_layers", config.Int("num_hidden_layers"), kMaxLayers)), layer);
   return decoder;
+}
+
+std::vector<bool> RotatingLayers(const HfConfig& config, size_t num_layers) {
+  std::vector<bool> rotates;
+  const auto interval = static_cast<size_t>(Size(config, "no_rope_layer_interval", 4));
+  const std::vector<int32_t> listed = config.Ids("no_rope_layers");   // 1: rotates
+  Require(!config.has("no_rope_layers") || listed.size() >= num_layers, ErrorCode::kDataLoss, config.where(), ": no_rope_layers has ", listed.size(),
+          " entries for ", num_layers, " layers");
+  for (size_t i = 0; i < num_layers; ++i) rotates.push_back(listed.empty() ? (i + 1) % interval != 0 : listed[i] != 0);
+  return rotates;
 }
 
 std::optional<std::vector<bool>> SlidingLayers(const HfConfig& config, size_t num_layers) {

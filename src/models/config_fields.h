@@ -21,6 +21,7 @@ struct FamilyDefaults {
   std::string_view rope_layer_type{};      // of rope_parameters, where that is keyed by layer type
   int64_t original_max_position = 0;       // of yarn and longrope; 0: max_position_embeddings
   bool rotates_partly = false;             // the family reads partial_rotary_factor
+  std::string_view quantization{};         // the one quant_method that the family's checkpoints may have
 };
 
 // A Llama-like decoder: no biases, no q/k norm, full attention, one rotary base. Families then set what differs.
@@ -35,6 +36,9 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 // A size: positive, and small enough that no product of sizes overflows.
 [[nodiscard]] int64_t Size(const checkpoint::HfConfig& config, std::string_view key, std::optional<int64_t> otherwise = std::nullopt);
 
+// The same, or 0.
+[[nodiscard]] int64_t Count(const checkpoint::HfConfig& config, std::string_view key, int64_t otherwise);
+
 // A positive number that fits in f32.
 [[nodiscard]] float PositiveNumber(const checkpoint::HfConfig& config, std::string_view key, double otherwise);
 
@@ -43,6 +47,8 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
                                                                      int64_t head_dim, const FamilyDefaults& defaults = {});
 [[nodiscard]] const std::vector<std::string>& SupportedRopeTypes();
 
+// `no_rope_layers` (1: the layer rotates), else all but every `no_rope_layer_interval`-th.
+[[nodiscard]] std::vector<bool> RotatingLayers(const checkpoint::HfConfig& config, size_t num_layers);
 // `layer_types`: true for each "sliding_attention", false for "full_attention"; nullopt if config.json has none.
 [[nodiscard]] std::optional<std::vector<bool>> SlidingLayers(const checkpoint::HfConfig& config, size_t num_layers);
 // Gives the sliding layers their window, from `sliding_window` or the family's default for it.

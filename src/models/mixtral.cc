@@ -1,6 +1,7 @@
 // Mixtral: Mistral whose MLP is a mixture of experts, top k of a softmax, weights normalised. From transformers/models/mixtral/modeling_mixtral.py
 #include "models/config_fields.h"
 #include "models/moe_fields.h"
+#include "models/pre_norm_layer.h"
 
 namespace intaglio::models {
 
@@ -15,18 +16,15 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
                 .intermediate_size = Size(config, "intermediate_size"),
                 .tensors = {.gate = "w1", .up = "w3", .down = "w2"}};
   moe.route.normalise = true;
-  ForEachLayer(decoder, [&](LayerConfig& layer) { layer.moe = moe; });
+  ForEachLayer(decoder, [&](LayerConfig& layer) {
+    layer.moe = moe;
+    layer.mlp_scope = "block_sparse_moe";
+  });
   return decoder;
-}
-
-graph::ValueRef DecoderLayer(const graph::Builder& b, const LayerConfig& c, graph::ValueRef x) {
-  x = Add(b, x, SelfAttention(b.In("self_attn"), RmsNorm(b.In("input_layernorm"), x, c.norm), c.attention));
-  const graph::ValueRef normed = b.Probe("mlp_in", RmsNorm(b.In("post_attention_layernorm"), x, c.norm));
-  return Add(b, x, b.Probe("mlp_out", MixtureOfExperts(b.In("block_sparse_moe"), normed, *c.moe)));
 }
 
 }  // namespace
 
-extern const Architecture kMixtral{.hf_names = {"MixtralForCausalLM"}, .parse_config = ParseConfig, .layer = DecoderLayer};
+extern const Architecture kMixtral{.hf_names = {"MixtralForCausalLM"}, .parse_config = ParseConfig, .layer = PreNormLayer};
 
 }  // namespace intaglio::models

@@ -12,6 +12,9 @@ graph::RouteAttrs ParseRoute(const checkpoint::HfConfig& config, const RouteDefa
           graph::kMaxExperts, " are supported");
   Require(top_k <= num_experts && top_k <= graph::kMaxTopK, ErrorCode::kDataLoss, config.where(), ": num_experts_per_tok is ", top_k, " of ",
           num_experts, " experts (at most ", graph::kMaxTopK, ")");
+  const std::string activation = config.String("hidden_act", "silu");
+  Require(activation == "silu" || activation == "swish", ErrorCode::kUnsupported, config.where(), ": hidden_act is \"", activation,
+          "\"; experts support silu");
   return {.num_experts = num_experts, .top_k = top_k};
 }
 

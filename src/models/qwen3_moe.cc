@@ -32,15 +32,8 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   return decoder;
 }
 
-graph::ValueRef DecoderLayer(const graph::Builder& b, const LayerConfig& c, graph::ValueRef x) {
-  if (!c.moe) return PreNormLayer(b, c, x);
-  x = Add(b, x, SelfAttention(b.In("self_attn"), RmsNorm(b.In("input_layernorm"), x, c.norm), c.attention));
-  const graph::ValueRef normed = b.Probe("mlp_in", RmsNorm(b.In("post_attention_layernorm"), x, c.norm));
-  return Add(b, x, b.Probe("mlp_out", MixtureOfExperts(b.In("mlp"), normed, *c.moe)));
-}
-
 }  // namespace
 
-extern const Architecture kQwen3Moe{.hf_names = {"Qwen3MoeForCausalLM"}, .parse_config = ParseConfig, .layer = DecoderLayer};
+extern const Architecture kQwen3Moe{.hf_names = {"Qwen3MoeForCausalLM"}, .parse_config = ParseConfig, .layer = PreNormLayer};
 
 }  // namespace intaglio::models

@@ -10,16 +10,6 @@ using layers::Bias;
 
 namespace {
 
-std::vector<bool> WhichRotate(const checkpoint::HfConfig& config, size_t num_layers) {
-  std::vector<bool> rotates;
-  const auto interval = static_cast<size_t>(Size(config, "no_rope_layer_interval", 4));
-  const std::vector<int32_t> listed = config.Ids("no_rope_layers");   // 1: rotates
-  Require(!config.has("no_rope_layers") || listed.size() >= num_layers, ErrorCode::kDataLoss, config.where(), ": no_rope_layers has ", listed.size(),
-          " entries for ", num_layers, " layers");
-  for (size_t i = 0; i < num_layers; ++i) rotates.push_back(listed.empty() ? (i + 1) % interval != 0 : listed[i] != 0);
-  return rotates;
-}
-
 std::vector<bool> WhichSlide(const checkpoint::HfConfig& config, const std::vector<bool>& rotates) {
   const bool has_window = config.Bool("use_sliding_window", false) && config.has("sliding_window");
   std::optional<std::vector<bool>> is_sliding = SlidingLayers(config, rotates.size());
@@ -38,7 +28,7 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   DecoderConfig decoder = ParseDecoder(config, {.kv_heads = kv_heads, .ties_embeddings = true, .rope_theta = 2e6});
   const Bias attention_bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
   const Bias mlp_bias = config.Bool("mlp_bias", false) ? Bias::kAdded : Bias::kNone;
-  const std::vector<bool> rotates = WhichRotate(config, decoder.layers.size());
+  const std::vector<bool> rotates = RotatingLayers(config, decoder.layers.size());
   SetWindows(config, WhichSlide(config, rotates), decoder);
   for (size_t i = 0; i < decoder.layers.size(); ++i) {
     LayerConfig& layer = decoder.layers[i];

@@ -71,9 +71,10 @@ void ExpectRotaryTable(const Graph& graph, const Fixture& fixture, const std::st
   if (rope == nullptr) return;   // a layer that does not rotate, as q_rope and k_rope show
   const std::vector<float>& table = *graph.weights[static_cast<size_t>(graph.value(rope->inputs[2]).index)].constant;
   const Shape& shape = fixture.golden().tensor(name).shape;
-  const auto cols = static_cast<size_t>(shape[1]), half = cols / 2, offset = name.ends_with(".sin") ? half : 0;
-  std::vector<float> actual;
-  for (size_t i = 0; i < static_cast<size_t>(shape[0]) * cols; ++i) actual.push_back(table[i / cols * cols + offset + i % half]);
+  const auto half = static_cast<size_t>(std::get<graph::RopeAttrs>(rope->attrs).rotary_dim) / 2, cols = static_cast<size_t>(shape[1]);
+  const size_t offset = name.ends_with(".sin") ? half : 0;
+  std::vector<float> actual;   // goldens have the halves twice, or once
+  for (size_t i = 0; i < static_cast<size_t>(shape[0]) * cols; ++i) actual.push_back(table[i / cols * 2 * half + offset + i % cols % half]);
   ExpectNear(actual, fixture.Floats(name), kRotaryTolerance, name);
 }
 
@@ -83,9 +84,7 @@ void ExpectMask(const Graph& graph, const Fixture& fixture, const std::string& n
   const auto& attrs = std::get<graph::AttentionAttrs>(attention->attrs);
   const int64_t size = fixture.golden().tensor(name).shape[0];
   std::vector<uint8_t> actual;
-  for (int64_t i = 0; i < size * size; ++i) {
-    actual.push_back(attrs.IsVisible(i / size, i % size));
-  }
+  for (int64_t i = 0; i < size * size; ++i) { actual.push_back(attrs.IsVisible(i / size, i % size)); }
   EXPECT_EQ(actual, Elements<uint8_t>(fixture.golden().tensor(name))) << name;
 }
 
@@ -167,7 +166,9 @@ std::vector<Chunk> RunInChunks(const Interpreter& interpreter, const Graph& grap
     std::vector<int32_t> rope_rows = positions;
     for (int32_t& row : rope_rows) row += size > graph.rope_switch ? static_cast<int32_t>(graph.rope_switch) : 0;
     const auto tokens = std::span(ids).subspan(static_cast<size_t>(begin), positions.size());
-    chunks.push_back({begin, rows, interpreter.Run({.tokens = tokens, .positions = positions, .slots = slots, .output_rows = output_rows, .rope_rows = rope_rows}, kv)});
+    chunks.push_back(
+        {begin, rows,
+         interpreter.Run({.tokens = tokens, .positions = positions, .slots = slots, .output_rows = output_rows, .rope_rows = rope_rows}, kv)});
   }
   return chunks;
 }

@@ -97,8 +97,9 @@ TEST_P(OneAnswer, SevenNeighboursOfOtherLengthsChangeNothing) {
   for (size_t position = 5; position < tokens_.size(); ++position) {
     std::vector<StepSequence> sequences{{.slot = slot, .tokens = std::span(tokens_).subspan(position, 1), .outputs = 1, .sampling = nullptr}};
     for (size_t i = 0; i < others.size(); ++i) {
-      sequences.insert(i % 2 == 0 ? sequences.begin() : sequences.end(),
-                       {.slot = others[i], .tokens = std::span(tokens_).subspan((position * 5 + i) % tokens_.size(), 1), .outputs = 1, .sampling = nullptr});
+      sequences.insert(
+          i % 2 == 0 ? sequences.begin() : sequences.end(),
+          {.slot = others[i], .tokens = std::span(tokens_).subspan((position * 5 + i) % tokens_.size(), 1), .outputs = 1, .sampling = nullptr});
     }
     for (const StepOutput& output : engine->Step(StepKind::kTokenGeneration, sequences)) {
       if (output.slot == slot) logits[output.position].assign(output.logits.begin(), output.logits.end());
@@ -115,8 +116,9 @@ TEST_P(OneAnswer, ChunksOfSeveralSequencesShareAStep) {
   size_t done = 0;
   for (size_t size = 1; done < tokens_.size(); size = size % 11 + 3) {
     size = std::min(size, tokens_.size() - done);
-    const StepSequence sequences[] = {{.slot = other, .tokens = std::span(tokens_).subspan(done / 2, 2), .outputs = 1, .sampling = nullptr},
-                                      {.slot = slot, .tokens = std::span(tokens_).subspan(done, size), .outputs = static_cast<int32_t>(size), .sampling = nullptr}};
+    const StepSequence sequences[] = {
+        {.slot = other, .tokens = std::span(tokens_).subspan(done / 2, 2), .outputs = 1, .sampling = nullptr},
+        {.slot = slot, .tokens = std::span(tokens_).subspan(done, size), .outputs = static_cast<int32_t>(size), .sampling = nullptr}};
     for (const StepOutput& output : engine->Step(StepKind::kContextEncoding, sequences)) {
       if (output.slot == slot) logits[output.position].assign(output.logits.begin(), output.logits.end());
     }
@@ -188,7 +190,28 @@ TEST_P(OneAnswer, TheBitsAreThoseOfEveryOtherMachine) {
 
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (const char* fixture : {"llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny", "qwen2-tiny", "qwen3-tiny", "gemma3-text-tiny", "phi3-tiny", "phi3-longrope-tiny", "granite-tiny", "gemma2-tiny", "smollm3-tiny", "olmo2-tiny", "mixtral-tiny", "qwen3-moe-tiny"}) {
+  for (const char* fixture : {"llama-tiny",
+                              "llama-bf16-tiny",
+                              "llama-untied-mqa-tiny",
+                              "llama-heads-not-divisible-tiny",
+                              "mistral-tiny",
+                              "qwen2-tiny",
+                              "qwen3-tiny",
+                              "gemma3-text-tiny",
+                              "phi3-tiny",
+                              "phi3-longrope-tiny",
+                              "granite-tiny",
+                              "gemma2-tiny",
+                              "smollm3-tiny",
+                              "olmo2-tiny",
+                              "mixtral-tiny",
+                              "qwen3-moe-tiny",
+                              "qwen3-moe-nonorm-tiny",
+                              "granitemoe-tiny",
+                              "gpt-oss-tiny",
+                              "llama4-text-tiny",
+                              "deepseek-v3-tiny",
+                              "deepseek-v3-noqlora-tiny"}) {
     for (const char* dtype : {"f32", "bf16"}) cases.push_back({fixture, dtype});
   }
   return cases;

@@ -61,6 +61,12 @@ class Fields {
   void OptionalNumber(const char* key, T& out, int64_t least = 0) const {
     if (const auto it = json_.find(key); it != json_.end()) out = ToNumber<T>(*it, key, least);
   }
+  void OptionalBool(const char* key, bool& out) const {
+    const auto it = json_.find(key);
+    if (it == json_.end()) return;
+    Require(it->is_boolean(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not true or false");
+    out = it->get<bool>();
+  }
   template <typename T>
   void Numbers(const char* key, std::vector<T>& out, int64_t least = 0) const {
     for (const Json& item : List(key)) out.push_back(ToNumber<T>(item, key, least));
@@ -146,6 +152,7 @@ std::string ToJson(const Manifest& m) {
       {"weights", ToJsonList(m.weights)},
       {"files", files}};
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
+  if (m.rope_follows_length) json["rope_follows_length"] = true;
   // The source's name may be any bytes: what is not UTF-8 is replaced.
   return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
@@ -172,6 +179,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Number("num_layers", m.num_layers, 1);
   in.Number("max_context", m.max_context, 1);
   in.OptionalNumber("rope_switch", m.rope_switch);
+  in.OptionalBool("rope_follows_length", m.rope_follows_length);
   in.Number("max_slots", m.max_slots, 1);
   in.Number("speculation", m.speculation);
   in.Numbers("prefill_buckets", m.prefill_buckets, 1);

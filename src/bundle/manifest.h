@@ -51,6 +51,7 @@ struct Manifest {
   DType weight_dtype = DType::kF32;
   int32_t tp_degree = 1, ep_degree = 1;
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
+  bool rope_follows_length = false;        // rotations follow the length of the prompt, or a later token's own place (runtime/rope_rows.h)
   int64_t rope_switch = 0;                 // longer sequences are rotated by other rows of the rotary tables (runtime/rope_rows.h); 0: none
   int32_t max_slots = 0, speculation = 0;  // sequences at once; proposed tokens per sequence (0: no speculation graph)
   std::vector<int32_t> prefill_buckets, batch_buckets;

@@ -51,6 +51,8 @@ void Set(const graph::ExpertAttrs& attrs, Op op, Call& call) {
   if (op == Op::kExpertMatMul) std::ranges::copy(attrs.segments, call.ints.begin() + kernels::expert_params::kBorders);
 }
 
+void Set(const graph::RotaryAttrs& attrs, Op, Call& call) { call.ints[kernels::rotary_params::kFirstLength] = attrs.first_length; }
+
 void Set(const graph::HeadAttrs& attrs, Op op, Call& call) {
   call.ints[kernels::head_params::kHeads] = attrs.heads;
   if (op == Op::kHeadMatMul) std::ranges::copy(attrs.segments, call.ints.begin() + kernels::head_params::kBorders);

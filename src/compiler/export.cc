@@ -147,7 +147,7 @@ ExportReport Export(const ExportOptions& options) {
   bundle::Manifest manifest = DescribeModel(options, resolved, *model, *checkpoint);
   ReadSpecialIds(config, *checkpoint, manifest);
   DescribeMemory(weights, kv, manifest);
-  manifest.rope_switch = graphs.front().rope_switch;
+  manifest.rope_switch = graphs.front().rope_switch, manifest.rope_follows_length = graphs.front().rope_follows_length;
   manifest.memory.tokenizer = TokenizerBytes(*checkpoint);
   std::vector<bundle::Plan> plans;
   std::string graph_text;

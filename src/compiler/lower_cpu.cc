@@ -147,7 +147,7 @@ class Lowering {
         break;
       case Op::kRope:
       case Op::kNormRope:
-        call.ints[kernels::rope_params::kHasRows] = graph_.value(node.inputs[1]).source == graph::Source::kRopeRows ? 1 : 0;
+        call.ints[kernels::rope_params::kHasRows] = RopeRowsOf(node);
         break;
       case Op::kKvUpdate:
         call.kernel = "kv_write";
@@ -178,6 +178,11 @@ class Lowering {
       default:
         break;
     }
+  }
+
+  [[nodiscard]] int64_t RopeRowsOf(const Node& node) const {
+    if (graph_.value(node.inputs[2]).source == graph::Source::kNode) return 2;
+    return graph_.value(node.inputs[1]).source == graph::Source::kRopeRows ? 1 : 0;
   }
 
   static std::string AttentionKernel(const Call& call, bool has_sinks) {

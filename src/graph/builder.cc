@@ -77,9 +77,22 @@ ValueRef Builder::Table(const std::string& name, Shape shape, std::shared_ptr<co
 }
 
 ValueRef Builder::rope_rows(int64_t rope_switch) const {
-  if (graph_->rope_switch != 0 && graph_->rope_switch != rope_switch)
-    throw std::logic_error(StrCat("rotary tables change at ", graph_->rope_switch, " and at ", rope_switch, " positions"));
+  if (graph_->rope_follows_length || (graph_->rope_switch != 0 && graph_->rope_switch != rope_switch))
+    throw std::logic_error(StrCat("rotary tables change at ", rope_switch, " positions, and others elsewhere"));
   graph_->rope_switch = rope_switch;
+  return RopeRows();
+}
+
+ValueRef Builder::Rotary(ValueRef frequencies, const RotaryAttrs& attrs) const {
+  if (graph_->rope_switch != 0) throw std::logic_error("rotary tables change at a length, and others with every length");
+  for (const Node& node : graph_->nodes) {
+    if (node.op == Op::kRotary && node.inputs[2] == frequencies.id && std::get<RotaryAttrs>(node.attrs) == attrs) return {graph_, node.outputs[0]};
+  }
+  graph_->rope_follows_length = true;
+  return Emit(Op::kRotary, {positions(), RopeRows(), frequencies}, attrs).front();
+}
+
+ValueRef Builder::RopeRows() const {
   for (size_t i = 0; i < graph_->values.size(); ++i) {
     if (graph_->values[i].source == Source::kRopeRows) return {graph_, static_cast<ValueId>(i)};
   }

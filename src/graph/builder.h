@@ -37,6 +37,8 @@ class Builder {
   [[nodiscard]] int64_t max_context() const { return graph_->max_context; }
   // Each row's row in rotary tables that change with a sequence's length, declared on first use; see Graph::rope_switch.
   [[nodiscard]] ValueRef rope_rows(int64_t rope_switch) const;
+  // Cosines and sines of this step's rows by the length of their sequence; `frequencies` and `attrs` as the op's. Computed once a graph.
+  [[nodiscard]] ValueRef Rotary(ValueRef frequencies, const RotaryAttrs& attrs) const;
 
   // The checkpoint's tensor "<scope>.<name>", declared here. A second declaration of a name is the same weight (tied).
   // `add` is added to every element.
@@ -56,6 +58,7 @@ class Builder {
 
  private:
   [[nodiscard]] ValueRef DeclareNamed(graph::Weight weight) const;
+  [[nodiscard]] ValueRef RopeRows() const;
 
   Graph* graph_;
   std::string scope_;

@@ -125,6 +125,11 @@ struct RopeAttrs {
   float eps = 0;  // NormRope only
   bool operator==(const RopeAttrs&) const = default;
 };
+// Row i of Rotary's frequencies is for sequences of first_length + i tokens, row 0 for all shorter ones too.
+struct RotaryAttrs {
+  int64_t first_length = 0;
+  bool operator==(const RotaryAttrs&) const = default;
+};
 struct SliceAttrs {
   int64_t begin = 0, size = 0;
   bool operator==(const SliceAttrs&) const = default;
@@ -179,7 +184,7 @@ struct ClampAttrs {
   bool operator==(const ClampAttrs&) const = default;
 };
 using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs,
-                           ClampAttrs, ScalarAttrs, HeadAttrs>;
+                           ClampAttrs, ScalarAttrs, HeadAttrs, RotaryAttrs>;
 
 struct Node {
   Op op = Op::kAdd;
@@ -194,6 +199,7 @@ struct Graph {
   // Where rotary frequencies change with the length of a sequence: one of more than this many positions is rotated with the rows of
   // rope_rows, which the runtime fills: a short sequence's position, or rope_switch + a long one's. 0: they never change.
   int64_t rope_switch = 0;
+  bool rope_follows_length = false;   // rope_rows are lengths: of its whole prompt for a prompt's row, up to and with itself for a later one
   std::vector<Value> values;
   std::vector<Weight> weights;       // unique by name
   std::vector<KvCache> kv_caches;    // one a layer

@@ -1,5 +1,6 @@
 #include "graph/infer.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "base/strings.h"
@@ -113,6 +114,17 @@ std::vector<Value> InferRmsNorm(const Rule& rule) {
   return Like(x);
 }
 
+std::vector<Value> InferRotary(const Rule& rule) {
+  const int64_t first_length = rule.attrs<RotaryAttrs>().first_length;
+  rule.Step(0, Source::kPositions, "positions");
+  rule.Step(1, Source::kRopeRows, "rope_rows");
+  rule.Check(rule.graph().rope_follows_length, "needs rope_rows that are lengths");
+  const Weight& table = rule.WeightOf(2, Layout::kTable, "frequencies");
+  rule.Check(first_length >= 1 && table.shape.size() == 2, "frequencies have shape ", table.shape, " from a length of ", first_length);
+  rule.ExpectShape(2, {std::max<int64_t>(1, rule.graph().max_context - first_length + 1), table.shape[1]}, "frequencies");
+  return Like({rule.graph().rows, 2 * table.shape[1]});
+}
+
 // Rope and NormRope.
 std::vector<Value> InferRope(const Rule& rule, Op op) {
   const auto& attrs = rule.attrs<RopeAttrs>();
@@ -123,8 +135,10 @@ std::vector<Value> InferRope(const Rule& rule, Op op) {
   rule.Check(attrs.head_dim > 0 && x[1] % attrs.head_dim == 0, "head_dim ", attrs.head_dim, " does not divide the ", x[1], " columns of x");
   rule.Check(attrs.rotary_dim > 0 && attrs.rotary_dim % 2 == 0 && attrs.rotary_dim <= attrs.head_dim, "rotary_dim ", attrs.rotary_dim,
              " is not an even number up to head_dim ", attrs.head_dim);
-  (void)rule.WeightOf(2, Layout::kTable, "table");
-  rule.ExpectShape(2, {rule.graph().max_context + (has_rope_rows ? rule.graph().rope_switch : 0), attrs.rotary_dim}, "table");
+  const bool is_per_row = rule.input(2).source == Source::kNode;
+  if (!is_per_row) (void)rule.WeightOf(2, Layout::kTable, "table");
+  const int64_t positions = rule.graph().max_context + (has_rope_rows ? rule.graph().rope_switch : 0);
+  rule.ExpectShape(2, {is_per_row ? rule.graph().rows : positions, attrs.rotary_dim}, "table");
   if (op == Op::kNormRope) {
     rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
     (void)rule.WeightOf(3, Layout::kVector, "norm weight");
@@ -343,6 +357,8 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
       return InferMatMul(rule, node.inputs.size());
     case Op::kRmsNorm:
       return InferRmsNorm(rule);
+    case Op::kRotary:
+      return InferRotary(rule);
     case Op::kRope:
     case Op::kNormRope:
       return InferRope(rule, node.op);

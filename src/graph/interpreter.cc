@@ -62,6 +62,7 @@ class Run {
   void Embedding(const Node& node);
   void MatMul(const Node& node);
   void RmsNorm(const Node& node);
+  void Rotary(const Node& node);
   void Rope(const Node& node, std::span<const float> x);
   void NormRope(const Node& node);
   void ScaleByPosition(const Node& node);
@@ -130,15 +131,28 @@ void Run::MatMul(const Node& node) {
 
 void Run::RmsNorm(const Node& node) { Out(node) = Normalised(In(node, 0), In(node, 1), std::get<NormAttrs>(node.attrs).eps); }
 
+void Run::Rotary(const Node& node) {
+  const std::span<const float> table = In(node, 2);
+  const size_t half = Cols(node.inputs[2]);
+  for (size_t row = 0; row < step_.positions.size(); ++row) {
+    const auto length = static_cast<size_t>(std::max<int64_t>(0, step_.rope_rows[row] - std::get<RotaryAttrs>(node.attrs).first_length));
+    const auto angle = [&](size_t i) { return static_cast<double>(static_cast<float>(step_.positions[row]) * table[length * half + i]); };
+    for (size_t i = 0; i < half; ++i) Out(node).push_back(static_cast<float>(std::cos(angle(i))));
+    for (size_t i = 0; i < half; ++i) Out(node).push_back(static_cast<float>(std::sin(angle(i))));
+  }
+}
+
 void Run::Rope(const Node& node, std::span<const float> x) {
   const auto& attrs = std::get<RopeAttrs>(node.attrs);
+  const bool is_per_row = graph_.value(node.inputs[2]).source == Source::kNode;
   const std::span<const float> table = In(node, 2);
   const auto head_dim = static_cast<size_t>(attrs.head_dim), half = static_cast<size_t>(attrs.rotary_dim) / 2, cols = Cols(node.inputs[0]);
   const std::vector<int32_t>& rows = buffers_[static_cast<size_t>(node.inputs[1])].i32;
   std::vector<float>& out = Out(node);
   out.assign(x.begin(), x.end());
   for (size_t begin = 0; begin < x.size(); begin += head_dim) {   // every head of every row
-    const std::span<const float> angles = table.subspan(static_cast<size_t>(rows[begin / cols]) * 2 * half, 2 * half);
+    const size_t row = is_per_row ? begin / cols : static_cast<size_t>(rows[begin / cols]);
+    const std::span<const float> angles = table.subspan(row * 2 * half, 2 * half);
     for (size_t i = 0; i < half; ++i) {
       const bool is_halves = attrs.style == RopeStyle::kHalves;
       const size_t left = begin + (is_halves ? i : 2 * i), right = begin + (is_halves ? half + i : 2 * i + 1);
@@ -297,6 +311,8 @@ void Run::Execute(const Node& node) {
       return MatMul(node);
     case Op::kRmsNorm:
       return RmsNorm(node);
+    case Op::kRotary:
+      return Rotary(node);
     case Op::kRope:
       return Rope(node, In(node, 0));
     case Op::kNormRope:

@@ -87,6 +87,7 @@ struct AttrsPrinter {
     if (a.segments.back() != 0) out << ", segments " << Join(a.segments, " ");
     out << (a.has_bias ? ", bias" : "") << (a.has_weights ? ", weights" : "") << '}';
   }
+  void operator()(const RotaryAttrs& a) const { out << " {from a length of " << a.first_length << '}'; }
   void operator()(const HeadAttrs& a) const { out << " {" << a.heads << (a.is_shared ? " heads share b}" : " heads}"); }
   void operator()(const ClampAttrs& a) const { out << " {alpha " << Exact(a.alpha) << ", limit " << Exact(a.limit) << '}'; }
   void operator()(const AttentionAttrs& a) const {

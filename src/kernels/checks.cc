@@ -34,8 +34,9 @@ const char* CheckRotation(const KernelCall& call) noexcept {
   if (rotary_dim < 2 || rotary_dim % 2 != 0 || rotary_dim > head_dim) return "the rotary size is odd or out of range";
   if (style != 0 && style != 1) return "the rotary style is unknown";
   const int64_t has_rows = call.params.ints[rope_params::kHasRows];
-  if (has_rows != 0 && has_rows != 1) return "which rows of the rotary table are read is unknown";
+  if (has_rows < 0 || has_rows > 2) return "which rows of the rotary table are read is unknown";
   if (!IsMatrix(call[2]) || call[2].cols != rotary_dim) return "the rotary table is not as wide as the rotary size";
+  if (has_rows == 2 && call[2].rows < call[0].rows) return "the rotary table has not a row for every row";
   return CheckStepRows(call, Domain::kRows);
 }
 
@@ -90,6 +91,12 @@ const char* CheckRmsNorm(const KernelCall& call) noexcept {
   const int64_t* borders = &call.params.ints[norm_params::kBorders];
   if (borders[kSegments] == 0) return nullptr;
   return IsSegmentation(borders, width) ? nullptr : "the norm's segments are not ascending from 0 to its width";
+}
+
+const char* CheckRotary(const KernelCall& call) noexcept {
+  if (!IsMatrix(call[0]) || !IsMatrix(call[1]) || call[0].cols != 2 * call[1].cols) return "the output is not twice as wide as the frequencies";
+  if (call.params.ints[rotary_params::kFirstLength] < 1) return "the first length is not positive";
+  return CheckStepRows(call, Domain::kRows);
 }
 
 const char* CheckRope(const KernelCall& call) noexcept {

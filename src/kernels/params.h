@@ -38,10 +38,16 @@ enum Int {
   kHeadDim = 0,
   kRotaryDim = 1,
   kStyle = 2 /* 0: halves, 1: interleaved pairs */,
-  kHasRows = 3 /* 1: table rows are the step's rope_rows */
+  kHasRows = 3 /* 0: table rows are positions, 1: the step's rope_rows, 2: the rows themselves */
 };
 enum Float { kEps = 0 };
 }  // namespace rope_params
+
+// rotary: out [rows, rotary_dim], frequencies [lengths, rotary_dim / 2]. A row of rope table for every row of the step: its position times
+//   the frequencies of its rope_rows, which are lengths here.
+namespace rotary_params {
+enum Int { kFirstLength = 0 /* of the first row of frequencies */ };
+}
 
 // kv_write: cache, k, v                                                                stores rows into their slots' blocks
 // attention: out, q, cache, W, [sinks f32 1 x heads]                                   softmax(q k^T * scale) v

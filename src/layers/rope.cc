@@ -92,6 +92,7 @@ std::vector<float> InverseFrequencies(const RopeSpec& spec, SequenceLength lengt
     const float frequency = 1.0f / power;
     switch (spec.scaling) {
       case RopeScaling::kNone:
+      case RopeScaling::kDynamic:
         frequencies.push_back(frequency);
         break;
       case RopeScaling::kLinear:
@@ -123,8 +124,25 @@ std::vector<float> RopeTableData(const RopeSpec& spec, int64_t max_context) {
   return table;
 }
 
+// _compute_dynamic_ntk_parameters, in f32 as torch computes with the length as a tensor.
+std::vector<float> FrequenciesByLength(const RopeSpec& spec, int64_t max_context) {
+  const auto original = static_cast<float>(spec.original_max_position), factor = static_cast<float>(spec.factor);
+  const double dim = static_cast<double>(spec.rotary_dim);
+  std::vector<float> table = InverseFrequencies(spec);
+  RopeSpec stretched = spec;
+  for (int64_t length = spec.original_max_position + 1; length <= max_context; ++length) {
+    const float ratio = factor * static_cast<float>(length) / original - static_cast<float>(spec.factor - 1);
+    const auto power = static_cast<float>(std::pow(static_cast<double>(ratio), static_cast<double>(static_cast<float>(dim / (dim - 2)))));
+    stretched.theta = static_cast<double>(static_cast<float>(spec.theta) * power);
+    const std::vector<float> frequencies = InverseFrequencies(stretched);
+    table.insert(table.end(), frequencies.begin(), frequencies.end());
+  }
+  return table;
+}
+
 std::string RopeTable::name() const {
   std::string name = StrCat("rope.dim", spec_.rotary_dim, ".theta", Exact(spec_.theta));
+  if (spec_.scaling == RopeScaling::kDynamic) name += StrCat(".dynamic", Exact(spec_.factor), '_', spec_.original_max_position);
   if (spec_.scaling == RopeScaling::kLinear) name += StrCat(".linear", Exact(spec_.factor));
   if (spec_.scaling == RopeScaling::kLlama3) {
     name += StrCat(".llama3_", Exact(spec_.factor), '_', Exact(spec_.low_freq_factor), '_', Exact(spec_.high_freq_factor), '_',
@@ -145,15 +163,24 @@ std::string RopeTable::name() const {
 std::shared_ptr<const std::vector<float>> RopeTable::Data(int64_t max_context) const {
   const std::lock_guard lock(mutex_);
   auto& data = data_[max_context];
-  if (data == nullptr) data = std::make_shared<const std::vector<float>>(RopeTableData(spec_, max_context));
+  const bool follows_length = spec_.scaling == RopeScaling::kDynamic;
+  if (data == nullptr)
+    data = std::make_shared<const std::vector<float>>(follows_length ? FrequenciesByLength(spec_, max_context) : RopeTableData(spec_, max_context));
   return data;
 }
 
 graph::ValueRef Rope(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, const RopeTable& table, graph::RopeStyle style) {
-  const int64_t rotary_dim = table.spec().rotary_dim, rope_switch = RopeSwitch(table.spec(), b.max_context());
-  const graph::ValueRef data = b.Table(table.name(), {rope_switch + b.max_context(), rotary_dim}, table.Data(b.max_context()));
-  const graph::ValueRef rows = rope_switch == 0 ? b.positions() : b.rope_rows(rope_switch);
-  return graph::Rope(b, x, data, {.head_dim = head_dim, .rotary_dim = rotary_dim, .style = style}, rows);
+  const RopeSpec& spec = table.spec();
+  const graph::RopeAttrs attrs{.head_dim = head_dim, .rotary_dim = spec.rotary_dim, .style = style};
+  const auto data = table.Data(b.max_context());
+  if (spec.scaling == RopeScaling::kDynamic) {
+    const int64_t half = spec.rotary_dim / 2;
+    const graph::ValueRef frequencies = b.Table(table.name(), {std::ssize(*data) / half, half}, data);
+    return graph::Rope(b, x, b.Rotary(frequencies, {.first_length = spec.original_max_position}), attrs);
+  }
+  const int64_t rope_switch = RopeSwitch(spec, b.max_context());
+  const graph::ValueRef rows = b.Table(table.name(), {rope_switch + b.max_context(), spec.rotary_dim}, data);
+  return graph::Rope(b, x, rows, attrs, rope_switch == 0 ? b.positions() : b.rope_rows(rope_switch));
 }
 
 }  // namespace intaglio::layers

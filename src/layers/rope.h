@@ -13,15 +13,15 @@
 
 namespace intaglio::layers {
 
-enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn, kLongRope };
+enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn, kLongRope, kDynamic };
 
 struct RopeSpec {
   RopeScaling scaling = RopeScaling::kNone;
   int64_t rotary_dim = 0;                                  // even
   double theta = 10000.0;
-  double factor = 1.0;                                     // linear, llama3, yarn
+  double factor = 1.0;                                     // linear, llama3, yarn, dynamic
   double low_freq_factor = 1.0, high_freq_factor = 4.0;    // llama3
-  int64_t original_max_position = 0;                       // llama3, yarn, longrope
+  int64_t original_max_position = 0;                       // llama3, yarn, longrope, dynamic
   double beta_fast = 32, beta_slow = 1;                    // yarn: the turns within the original context between which it interpolates
   bool truncate = true;                                    // yarn: the columns of those are rounded outwards
   double attention_factor = 1.0;                           // yarn, longrope: multiplies cosines and sines
@@ -38,6 +38,10 @@ enum class SequenceLength : uint8_t { kShort, kLong };
 // as many sines.
 [[nodiscard]] std::vector<float> RopeTableData(const RopeSpec& spec, int64_t max_context);
 
+// dynamic: [lengths, rotary_dim / 2], the frequencies of sequences of up to original_max_position tokens, then of each length above it up
+// to max_context.
+[[nodiscard]] std::vector<float> FrequenciesByLength(const RopeSpec& spec, int64_t max_context);
+
 // The table of one spec, computed on first use and shared by every graph built with the same max_context. Safe from several threads.
 class RopeTable {
  public:
@@ -45,7 +49,7 @@ class RopeTable {
   [[nodiscard]] const RopeSpec& spec() const { return spec_; }
   // Its name in a graph: equal for equal specs, so that layers share one weight.
   [[nodiscard]] std::string name() const;
-  // REQUIRES: max_context >= 1
+  // RopeTableData, or FrequenciesByLength where rotations follow the length.   REQUIRES: max_context >= 1
   [[nodiscard]] std::shared_ptr<const std::vector<float>> Data(int64_t max_context) const;
 
  private:

@@ -126,7 +126,7 @@ float PositiveNumber(const HfConfig& config, std::string_view key, double otherw
 }
 
 const std::vector<std::string>& SupportedRopeTypes() {
-  static const std::vector<std::string> types{"default", "linear", "llama3", "yarn", "longrope"};
+  static const std::vector<std::string> types{"default", "linear", "dynamic", "llama3", "yarn", "longrope"};
   return types;
 }
 
@@ -136,6 +136,12 @@ std::shared_ptr<const layers::RopeTable> MakeRopeTable(const HfConfig& config, c
   if (rope.type == "linear") {
     spec.scaling = layers::RopeScaling::kLinear;
     spec.factor = PositiveFloat(config, "the rotary scaling's factor", rope.factor);
+  } else if (rope.type == "dynamic") {
+    spec.scaling = layers::RopeScaling::kDynamic;
+    spec.factor = PositiveFloat(config, "the rotary scaling's factor", rope.factor);
+    spec.original_max_position = Size(config, "max_position_embeddings");
+    Require(rope.factor >= 1 && spec.rotary_dim > 2, ErrorCode::kDataLoss, config.where(), ": dynamic rotary scaling by ", rope.factor, " of ",
+            spec.rotary_dim, " columns; expected at least 1 of more than 2");
   } else if (rope.type == "llama3") {
     SetLlama3(config, rope, spec);
   } else if (rope.type == "yarn" || rope.type == "longrope") {
@@ -163,6 +169,10 @@ DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& default
   RopeConfig rope = config.Rope(SupportedRopeTypes(), defaults.rope_layer_type);
   if (!config.has("rope_theta") && !config.has("rope_parameters")) rope.theta = defaults.rope_theta;
   layer.attention.rope = MakeRopeTable(config, rope, layer.attention.head_dim, defaults);
+  if (rope.type == "dynamic") {   // max_position_embeddings is where it begins to stretch
+    const double stretched = static_cast<double>(decoder.max_position) * rope.factor;
+    decoder.max_position = static_cast<int64_t>(std::min(stretched, static_cast<double>(kMaxSize)));
+  }
   layer.mlp = {.intermediate_size = Size(config, "intermediate_size"), .activation = ParseActivation(config, defaults)};
   decoder.layers.assign(static_cast<size_t>(BoundedSize(config, "num_hidden_layers", config.Int("num_hidden_layers"), kMaxLayers)), layer);
   return decoder;

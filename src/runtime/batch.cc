@@ -26,7 +26,7 @@ Batch::Batch(int32_t max_rows, int32_t max_outputs)
 
 void Batch::Clear() noexcept { num_rows_ = num_outputs_ = 0; }
 
-void Batch::Add(const StepSequence& sequence, int32_t position, const TokenHistory& history, int32_t first_rope_row) noexcept {
+void Batch::Add(const StepSequence& sequence, int32_t position, const TokenHistory& history, const RopeRows& rope_rows) noexcept {
   static constexpr SamplingParams kGreedy;
   const SamplingParams& sampling = sequence.sampling == nullptr ? kGreedy : *sequence.sampling;
   const auto count = static_cast<int32_t>(sequence.tokens.size());
@@ -36,7 +36,7 @@ void Batch::Add(const StepSequence& sequence, int32_t position, const TokenHisto
     tokens_[row] = sequence.tokens[static_cast<size_t>(i)];
     positions_[row] = position + i;
     slots_[row] = sequence.slot;
-    rope_rows_[row] = first_rope_row + position + i;
+    rope_rows_[row] = rope_rows.row(sequence, position + i);
     if (i < count - sequence.outputs) continue;
     const int32_t history_size = position + i + 1;
     const auto output = static_cast<size_t>(num_outputs_++);

@@ -9,6 +9,7 @@
 #include "bundle/plan.h"
 #include "intaglio/engine.h"
 #include "kernels/kernel.h"
+#include "runtime/rope_rows.h"
 #include "runtime/token_history.h"
 
 namespace intaglio::runtime {
@@ -21,9 +22,8 @@ class Batch {
   Batch(int32_t max_rows, int32_t max_outputs);
 
   void Clear() noexcept;
-  // Rows of `sequence`, whose first token has `position`. Its tokens must be in `history` already. Position 0 of the slot takes row
-  // `first_rope_row` of rotary tables that change with a sequence's length. REQUIRES: it fits
-  void Add(const StepSequence& sequence, int32_t position, const TokenHistory& history, int32_t first_rope_row = 0) noexcept;
+  // Rows of `sequence`, whose first token has `position`. Its tokens must be in `history` already. REQUIRES: it fits
+  void Add(const StepSequence& sequence, int32_t position, const TokenHistory& history, const RopeRows& rope_rows) noexcept;
   // Without block tables. Valid until the next Clear.
   [[nodiscard]] kernels::StepView view() const noexcept;
 

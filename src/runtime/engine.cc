@@ -95,7 +95,7 @@ class BundleEngine final : public Engine {
       : bundle_(std::move(bundle)),
         kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxTokensOfASequence(bundle_), bundle_.manifest.kv_groups),
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
-        rope_rows_(bundle_.manifest.max_slots, bundle_.manifest.rope_switch),
+        rope_rows_(bundle_.manifest),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
         device_(std::make_unique<runtime::CpuDevice>(bundle_, isa, threads)),
         info_(MakeInfo(bundle_.manifest, isa, device_->num_threads())),
@@ -286,7 +286,7 @@ class BundleEngine final : public Engine {
   void AddRows(const StepSequence& sequence) {
     const int32_t position = kv_.length(sequence.slot);
     kv_.Append(sequence.slot, static_cast<int32_t>(sequence.tokens.size()));
-    batch_.Add(sequence, position, history_, rope_rows_.first_row(sequence.slot));
+    batch_.Add(sequence, position, history_, rope_rows_);
   }
 
   // Row `row` of an operand that CheckPlans found to be dense.

@@ -67,7 +67,9 @@ class CallChecker {
   }
 
   void CheckRotation() const {
-    const int64_t rows = manifest_.max_context + (call_.ints[kernels::rope_params::kHasRows] == 0 ? 0 : manifest_.rope_switch);
+    const int64_t has_rows = call_.ints[kernels::rope_params::kHasRows];
+    if (has_rows == 2) return CheckAtLeast(operand(2).rows, plan_.rows, "rows of rotations for a step");
+    const int64_t rows = manifest_.max_context + (has_rows == 0 ? 0 : manifest_.rope_switch);
     CheckAtLeast(operand(2).rows, rows, "rows of the rotary table for a context");
   }
 

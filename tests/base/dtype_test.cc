@@ -63,6 +63,18 @@ TEST(Bf16, RoundsTheLargestNumbersToInfinity) {
   EXPECT_EQ(Bf16ToF32(F32ToBf16(-std::numeric_limits<float>::max())), -kInfinity);
 }
 
+TEST(Mxfp4, ElementsAreThoseOfTheFormat) {
+  constexpr float kPositive[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  for (uint8_t bits = 0; bits < 8; ++bits) {
+    EXPECT_EQ(Mxfp4ToF32(bits, 127), kPositive[bits]);
+    EXPECT_EQ(Mxfp4ToF32(bits | 8u, 127), -kPositive[bits]);
+    EXPECT_EQ(Mxfp4ToF32(bits, 130), 8 * kPositive[bits]);
+    EXPECT_EQ(Mxfp4ToF32(bits, 0), std::ldexp(kPositive[bits], -127));
+    EXPECT_TRUE(std::isnan(Mxfp4ToF32(bits, 255)));
+  }
+  EXPECT_TRUE(std::signbit(Mxfp4ToF32(8, 127)));
+}
+
 TEST(Bf16, KeepsNanWhosePayloadIsInTheLowerHalf) { EXPECT_TRUE(std::isnan(Bf16ToF32(F32ToBf16(std::bit_cast<float>(0x7f800001u))))); }
 
 }  // namespace

@@ -165,6 +165,7 @@ std::vector<Chunk> RunInChunks(const Interpreter& interpreter, const Graph& grap
     std::iota(output_rows.begin(), output_rows.end(), 0);
     std::vector<int32_t> rope_rows = positions;
     for (int32_t& row : rope_rows) row += size > graph.rope_switch ? static_cast<int32_t>(graph.rope_switch) : 0;
+    if (graph.rope_follows_length) rope_rows.assign(rope_rows.size(), static_cast<int32_t>(size));
     const auto tokens = std::span(ids).subspan(static_cast<size_t>(begin), positions.size());
     chunks.push_back(
         {begin, rows,

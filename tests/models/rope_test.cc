@@ -96,6 +96,24 @@ TEST(RopeTable, IsComputedOnceForAContext) {
   EXPECT_NE(table.Data(16), table.Data(32));
 }
 
+TEST(Rope, DynamicFrequenciesStretchTheBaseWithTheLength) {
+  const RopeSpec spec{.scaling = RopeScaling::kDynamic, .rotary_dim = 16, .factor = 4, .original_max_position = 40};
+  const std::vector<float> plain = InverseFrequencies({.rotary_dim = 16}), table = FrequenciesByLength(spec, 100);
+  ASSERT_EQ(table.size(), 61U * 8);   // lengths up to 40, then 41 to 100
+  EXPECT_TRUE(std::equal(plain.begin(), plain.end(), table.begin()));
+  for (size_t length : {41U, 80U, 100U}) {
+    const double base = 10000 * std::pow(4.0 * static_cast<double>(length) / 40 - 3, 16.0 / 14);
+    for (size_t i = 0; i < 8; ++i) {
+      const double expected = std::pow(base, -static_cast<double>(i) / 8);
+      EXPECT_NEAR(table[(length - 40) * 8 + i], expected, 1e-6 * expected) << "length " << length << ", pair " << i;
+    }
+  }
+}
+
+TEST(Rope, DynamicFrequenciesAreOneRowWhereTheContextIsShort) {
+  EXPECT_EQ(FrequenciesByLength({.scaling = RopeScaling::kDynamic, .rotary_dim = 16, .factor = 4, .original_max_position = 40}, 40).size(), 8U);
+}
+
 TEST(RopeTable, NamesDifferWhereverTablesDo) {
   const RopeSpec spec{.scaling = RopeScaling::kLlama3, .rotary_dim = 4, .factor = 8, .original_max_position = 64};
   std::vector<RopeSpec> specs(15, spec);

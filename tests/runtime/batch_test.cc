@@ -5,6 +5,14 @@
 namespace intaglio::runtime {
 namespace {
 
+bundle::Manifest ThreeSlots() {
+  bundle::Manifest manifest;
+  manifest.max_slots = 3;
+  return manifest;
+}
+
+const RopeRows kRopeRows{ThreeSlots()};
+
 bundle::Plan MakePlan(Phase phase, int32_t rows, int32_t outputs) {
   bundle::Plan plan;
   plan.phase = phase;
@@ -30,8 +38,8 @@ TEST(Batch, LaysRowsOfASequenceSideBySide) {
   history.Write(2, 10, first);
   history.Write(0, 0, second);
   Batch batch(/*max_rows=*/8, /*max_outputs=*/4);
-  batch.Add({.slot = 2, .tokens = first, .outputs = 2, .sampling = nullptr}, 10, history);
-  batch.Add({.slot = 0, .tokens = second, .outputs = 1, .sampling = nullptr}, 0, history);
+  batch.Add({.slot = 2, .tokens = first, .outputs = 2, .sampling = nullptr}, 10, history, kRopeRows);
+  batch.Add({.slot = 0, .tokens = second, .outputs = 1, .sampling = nullptr}, 0, history, kRopeRows);
   const kernels::StepView view = batch.view();
   EXPECT_EQ(std::vector<int32_t>(view.tokens, view.tokens + view.num_rows), (std::vector<int32_t>{7, 8, 9, 4}));
   EXPECT_EQ(std::vector<int32_t>(view.positions, view.positions + view.num_rows), (std::vector<int32_t>{10, 11, 12, 0}));
@@ -46,7 +54,7 @@ TEST(Batch, EachOutputSeesTheHistoryUpToItsRow) {
   history.SetPrompt(0, 2);
   const SamplingParams sampling{.temperature = 0.5f, .seed = 11};
   Batch batch(8, 8);
-  batch.Add({.slot = 0, .tokens = tokens, .outputs = 3, .sampling = &sampling}, 0, history);
+  batch.Add({.slot = 0, .tokens = tokens, .outputs = 3, .sampling = &sampling}, 0, history, kRopeRows);
   const kernels::StepView view = batch.view();
   for (int32_t i = 0; i < 3; ++i) {
     EXPECT_EQ(view.sampling[i].history_size, i + 1);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/isa/norm.h"
+#include "kernels/isa/sine.h"
 #include "kernels/params.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
@@ -35,8 +36,9 @@ void RotateRow(const KernelCall& call, const StepView& step, int64_t row, const 
   const int64_t head_dim = call.params.ints[rope_params::kHeadDim], rotary_dim = call.params.ints[rope_params::kRotaryDim];
   const int64_t half = rotary_dim / 2;
   // The runtime keeps positions below the context length; a plan whose table is shorter must not read past it.
-  const int32_t* rows = call.params.ints[rope_params::kHasRows] == 0 ? step.positions : step.rope_rows;
-  const float* cosines = table.f32(std::clamp<int64_t>(rows[row], 0, table.rows - 1));
+  const int64_t has_rows = call.params.ints[rope_params::kHasRows];
+  const int64_t table_row = has_rows == 0 ? step.positions[row] : has_rows == 1 ? step.rope_rows[row] : row;
+  const float* cosines = table.f32(std::clamp<int64_t>(table_row, 0, table.rows - 1));
   const auto rotate = call.params.ints[rope_params::kStyle] == 0 ? RotateHalves : RotatePairs;
   for (int64_t begin = 0; begin < out.cols; begin += head_dim) {
     float* head = out.f32(row) + begin;
@@ -48,6 +50,17 @@ void RotateRow(const KernelCall& call, const StepView& step, int64_t row, const 
 }  // namespace
 
 void Rope(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept { RotateRow(call, step, row, call[1].f32(row)); }
+
+void Rotary(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
+  const Tensor &out = call[0], &table = call[1];
+  const int64_t length = step.rope_rows[row] - call.params.ints[rotary_params::kFirstLength];
+  const float* frequencies = table.f32(std::clamp<int64_t>(length, 0, table.rows - 1));
+  for (int64_t i = 0; i < table.cols; ++i) {
+    const SineCosine turned = SineAndCosine(static_cast<float>(step.positions[row]) * frequencies[i]);
+    out.f32(row)[i] = turned.cosine;
+    out.f32(row)[table.cols + i] = turned.sine;
+  }
+}
 
 void ScaleByPosition(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
   const Tensor &out = call[0], &x = call[1], &table = call[2];

@@ -21,6 +21,7 @@ struct FamilyDefaults {
   std::string_view rope_layer_type{};      // of rope_parameters, where that is keyed by layer type
   int64_t original_max_position = 0;       // of yarn and longrope; 0: max_position_embeddings
   bool rotates_partly = false;             // the family reads partial_rotary_factor
+  double partial_rotary_factor = 1.0;
 };
 
 // A Llama-like decoder: no biases, no q/k norm, full attention, one rotary base. Families then set what differs.

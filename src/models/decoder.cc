@@ -46,7 +46,7 @@ class DecoderModel final : public Model {
       x = root.Probe(StrCat("hidden.layer", i), architecture_.layer(model.InLayer(static_cast<int32_t>(i)), config_.layers[i], x));
     }
     // Only rows whose logits are wanted go on. In speculation that is every row, in the order of output_rows.
-    x = root.Probe("hidden.final_norm", layers::RmsNorm(model.In("norm"), GatherRows(model, x), config_.norm));
+    x = root.Probe("hidden.final_norm", layers::RmsNorm(model.In(config_.norm_scope), GatherRows(model, x), config_.norm));
     const ValueRef head = config_.ties_embeddings ? table : layers::VocabularyTable(lm_head, config_.vocab_size, config_.hidden_size);
     ValueRef logits = layers::VocabParallelHead(lm_head, x, head);
     if (config_.logits_scale != 1) logits = Scale(lm_head, logits, config_.logits_scale);

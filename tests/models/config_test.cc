@@ -56,7 +56,7 @@ std::vector<Refusal> Refusals() {
        "llama-tiny",
        {{"architectures", {"BertModel"}}},
        kUnsupported,
-       "unknown architecture \"BertModel\"; known: Gemma2ForCausalLM, Gemma3ForCausalLM, "},
+       "unknown architecture \"BertModel\"; known: FalconH1ForCausalLM, Gemma2ForCausalLM, "},
       {"NoArchitecture", "llama-tiny", {{"architectures", "absent"}}, kDataLoss, "architectures"},
       {"MissingSize", "llama-tiny", {{"hidden_size", "absent"}}, kDataLoss, "hidden_size"},
       {"HugeSize", "llama-tiny", {{"vocab_size", 1e15}}, kDataLoss, "vocab_size"},

@@ -188,7 +188,7 @@ TEST_P(OneAnswer, TheBitsAreThoseOfEveryOtherMachine) {
 
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (const char* fixture : {"llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny", "qwen2-tiny", "qwen3-tiny", "gemma3-text-tiny", "phi3-tiny", "phi3-longrope-tiny", "granite-tiny", "gemma2-tiny", "smollm3-tiny", "olmo2-tiny", "mixtral-tiny", "qwen3-moe-tiny"}) {
+  for (const char* fixture : {"llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny", "qwen2-tiny", "qwen3-tiny", "gemma3-text-tiny", "phi3-tiny", "phi3-longrope-tiny", "granite-tiny", "gemma2-tiny", "smollm3-tiny", "olmo2-tiny", "mixtral-tiny", "qwen3-moe-tiny", "qwen3-next-tiny", "falcon-h1-tiny"}) {
     for (const char* dtype : {"f32", "bf16"}) cases.push_back({fixture, dtype});
   }
   return cases;

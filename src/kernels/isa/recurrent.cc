@@ -59,8 +59,14 @@ StateColumns FindStateColumns(const KernelCall& call, const StepView& step, int6
           .offset = unit * padded_keys * kLanes};
 }
 
-// Calls update(row, before, after) for each row: the state [padded_keys][16] that the row finds, and where it leaves its own; they may be
-// the same.
+// The state [keys][16] that a row finds, and where it leaves its own; they may be the same.
+struct StateStep {
+  const float* before = nullptr;
+  float* after = nullptr;
+  int64_t keys = 0;   // whole units
+};
+
+// Calls update(row, StateStep) for each row.
 template <typename Update>
 INTAGLIO_INLINE void WalkRows(const StateColumns& columns, float* between, Update update) {
   const StateRows& rows = columns.rows;
@@ -74,7 +80,7 @@ INTAGLIO_INLINE void WalkRows(const StateColumns& columns, float* between, Updat
     } else if (i == 0) {
       before = Entry(rows, position - 1) + columns.offset;
     }
-    update(row, before, after);
+    update(row, StateStep{.before = before, .after = after, .keys = columns.padded_keys});
     before = after;
   }
 }
@@ -96,21 +102,25 @@ INTAGLIO_INLINE F32 SumOfFour(const F32 (&x)[kKeyUnit]) { return Add(Add(x[0], x
 // How much of a state is left after a step of length `step`: exp(-exp(A_log) * step).
 INTAGLIO_INLINE F32 Decay(float a_log, F32 step) { return Exp(Mul(Sub(Zero(), Exp(Set(a_log))), step)); }
 
+struct DeltaGates {
+  F32 decay, beta;
+};
+
 // S = decay S; S += k (beta (v - k S)); returns q S.
-INTAGLIO_INLINE F32 DeltaStep(const float* before, float* after, const float* q, const float* k, int64_t keys, F32 v, F32 decay, F32 beta) {
+INTAGLIO_INLINE F32 DeltaStep(const StateStep& state, const float* q, const float* k, F32 v, const DeltaGates& gates) {
   F32 known[kKeyUnit] = {Zero(), Zero(), Zero(), Zero()}, sums[kKeyUnit] = {Zero(), Zero(), Zero(), Zero()};
-  for (int64_t i = 0; i < keys; i += kKeyUnit) {
+  for (int64_t i = 0; i < state.keys; i += kKeyUnit) {
     INTAGLIO_UNROLL for (int64_t j = 0; j < kKeyUnit; ++j) {
-      const F32 s = Mul(Load(before + (i + j) * kLanes), decay);
-      Store(after + (i + j) * kLanes, s);
+      const F32 s = Mul(Load(state.before + (i + j) * kLanes), gates.decay);
+      Store(state.after + (i + j) * kLanes, s);
       known[j] = Fma(s, Set(k[i + j]), known[j]);
     }
   }
-  const F32 change = Mul(Sub(v, SumOfFour(known)), beta);
-  for (int64_t i = 0; i < keys; i += kKeyUnit) {
+  const F32 change = Mul(Sub(v, SumOfFour(known)), gates.beta);
+  for (int64_t i = 0; i < state.keys; i += kKeyUnit) {
     INTAGLIO_UNROLL for (int64_t j = 0; j < kKeyUnit; ++j) {
-      const F32 s = Fma(Set(k[i + j]), change, Load(after + (i + j) * kLanes));
-      Store(after + (i + j) * kLanes, s);
+      const F32 s = Fma(Set(k[i + j]), change, Load(state.after + (i + j) * kLanes));
+      Store(state.after + (i + j) * kLanes, s);
       sums[j] = Fma(s, Set(q[i + j]), sums[j]);
     }
   }
@@ -118,12 +128,12 @@ INTAGLIO_INLINE F32 DeltaStep(const float* before, float* after, const float* q,
 }
 
 // S = decay S + b input; returns c S.
-INTAGLIO_INLINE F32 ScanStep(const float* before, float* after, const float* b, const float* c, int64_t keys, F32 input, F32 decay) {
+INTAGLIO_INLINE F32 ScanStep(const StateStep& state, const float* b, const float* c, F32 input, F32 decay) {
   F32 sums[kKeyUnit] = {Zero(), Zero(), Zero(), Zero()};
-  for (int64_t i = 0; i < keys; i += kKeyUnit) {
+  for (int64_t i = 0; i < state.keys; i += kKeyUnit) {
     INTAGLIO_UNROLL for (int64_t j = 0; j < kKeyUnit; ++j) {
-      const F32 s = Fma(Set(b[i + j]), input, Mul(Load(before + (i + j) * kLanes), decay));
-      Store(after + (i + j) * kLanes, s);
+      const F32 s = Fma(Set(b[i + j]), input, Mul(Load(state.before + (i + j) * kLanes), decay));
+      Store(state.after + (i + j) * kLanes, s);
       sums[j] = Fma(s, Set(c[i + j]), sums[j]);
     }
   }
@@ -159,14 +169,14 @@ void GatedDeltaRule(const KernelCall& call, const StepView& step, int, int64_t t
   const int64_t column = columns.head * call.params.ints[kValueDim] + columns.first_column;
   const float a_log = call[4].f32()[columns.head], dt_bias = call[5].f32()[columns.head], scale = 1.0f / std::sqrt(static_cast<float>(keys));
   float *between = reinterpret_cast<float*>(scratch), *q = between + columns.padded_keys * kLanes, *k = q + columns.padded_keys;
-  WalkRows(columns, between, [&](int64_t row, const float* before, float* after) {
+  WalkRows(columns, between, [&](int64_t row, const StateStep& state) {
     const float *queries = call[2].f32(row) + columns.key_head * keys, *all_keys = queries + key_cols;
     CopyKeys(queries, InverseLength(queries, keys) * scale, columns, q);
     CopyKeys(all_keys, InverseLength(all_keys, keys), columns, k);
     const F32 v = LoadUpTo(call[2].f32(row) + 2 * key_cols + column, columns.lanes);
-    const float* gates = call[3].f32(row) + columns.head;
-    const F32 beta = TimesSigmoid(Set(1.0f), Set(gates[0])), decay = Decay(a_log, Softplus(Set(gates[value_heads] + dt_bias)));
-    StoreUpTo(call[0].f32(row) + column, DeltaStep(before, after, q, k, columns.padded_keys, v, decay, beta), columns.lanes);
+    const float *beta = call[3].f32(row) + columns.head, *alpha = beta + value_heads;
+    const DeltaGates gates{.decay = Decay(a_log, Softplus(Set(*alpha + dt_bias))), .beta = TimesSigmoid(Set(1.0f), Set(*beta))};
+    StoreUpTo(call[0].f32(row) + column, DeltaStep(state, q, k, v, gates), columns.lanes);
   });
 }
 
@@ -178,13 +188,13 @@ void SsmScan(const KernelCall& call, const StepView& step, int, int64_t task, st
   const float a_log = call[4].f32()[columns.head], dt_bias = call[5].f32()[columns.head];
   const F32 d = Set(call[6].f32()[columns.head]), least = Set(call.params.floats[kLeastStep]), most = Set(call.params.floats[kMostStep]);
   float *between = reinterpret_cast<float*>(scratch), *b = between + columns.padded_keys * kLanes, *c = b + columns.padded_keys;
-  WalkRows(columns, between, [&](int64_t row, const float* before, float* after) {
+  WalkRows(columns, between, [&](int64_t row, const StateStep& state) {
     const float* xbc = call[2].f32(row);
     CopyKeys(xbc + value_cols + columns.key_head * keys, 1.0f, columns, b);
     CopyKeys(xbc + value_cols + key_cols + columns.key_head * keys, 1.0f, columns, c);
     const F32 x = LoadUpTo(xbc + column, columns.lanes);
     const F32 length = Min(Max(Softplus(Set(call[3].f32(row)[columns.head] + dt_bias)), least), most);
-    const F32 y = ScanStep(before, after, b, c, columns.padded_keys, Mul(length, x), Decay(a_log, length));
+    const F32 y = ScanStep(state, b, c, Mul(length, x), Decay(a_log, length));
     StoreUpTo(call[0].f32(row) + column, Fma(d, x, y), columns.lanes);
   });
 }

@@ -78,8 +78,8 @@ class Engine {
   // Drops the tokens from `length` on (rejected proposals, an answer to be written again). Throws Error kInvalidArgument when `length`
   // is above the current length, or neither 0 nor at least shortest_truncation().
   virtual void Truncate(int32_t slot, int32_t length) = 0;
-  // How far Truncate can go back short of 0: sliding-window layers have forgotten what came before. What the last step appended can
-  // always be dropped.
+  // How far Truncate can go back short of 0: sliding-window and recurrent layers have forgotten what came before. What the last step
+  // appended can always be dropped; where a recurrent state is not kept for the length that is left, the next step computes it again.
   [[nodiscard]] virtual int32_t shortest_truncation(int32_t slot) const = 0;
 
   // One step on the smallest bucket of `kind` that fits. Throws Error kInvalidArgument: ids outside the vocabulary, context full,

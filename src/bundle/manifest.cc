@@ -16,6 +16,10 @@ Json ToJsonObject(const KvLayer& layer) {
   if (layer.v_dim != 0) json["v_dim"] = layer.v_dim;
   return json;
 }
+Json ToJsonObject(const StateEntry& state) {
+  return {{"layer", state.layer},     {"name", state.name},     {"floats", state.floats},
+          {"entries", state.entries}, {"offset", state.offset}, {"bytes", state.bytes}};
+}
 Json ToJsonObject(const WeightEntry& weight) {
   return {{"name", weight.name},         {"layout", weight.layout},
           {"dtype", Name(weight.dtype)}, {"shape", static_cast<const std::vector<int64_t>&>(weight.shape)},
@@ -105,6 +109,14 @@ void Read(const Fields& in, KvLayer& layer) {
   in.Number("offset", layer.offset);
   in.Number("bytes", layer.bytes);
 }
+void Read(const Fields& in, StateEntry& state) {
+  in.Number("layer", state.layer);
+  in.String("name", state.name);
+  in.Number("floats", state.floats, 1);
+  in.Number("entries", state.entries, 1);
+  in.Number("offset", state.offset);
+  in.Number("bytes", state.bytes);
+}
 void Read(const Fields& in, WeightEntry& weight) {
   in.String("name", weight.name);
   in.String("layout", weight.layout);
@@ -151,6 +163,7 @@ std::string ToJson(const Manifest& m) {
       {"memory", {{"weights", m.memory.weights}, {"kv_cache", m.memory.kv_cache}, {"arena", m.memory.arena}, {"tokenizer", m.memory.tokenizer}}},
       {"weights", ToJsonList(m.weights)},
       {"files", files}};
+  if (!m.states.empty()) json["states"] = ToJsonList(m.states);
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
   if (m.rope_follows_length) json["rope_follows_length"] = true;
   // The source's name may be any bytes: what is not UTF-8 is replaced.
@@ -189,6 +202,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Number("pad_id", m.pad_id, -1);
   ReadList(in, "kv_groups", m.kv_groups);
   ReadList(in, "kv_layers", m.kv_layers);
+  if (json.contains("states")) ReadList(in, "states", m.states);
   const Fields memory = in.Object("memory");
   memory.Number("weights", m.memory.weights);
   memory.Number("kv_cache", m.memory.kv_cache);

@@ -24,6 +24,14 @@ struct KvLayer {
   int64_t v_dim = 0;             // of a value head; 0: head_dim
   uint64_t offset = 0, bytes = 0;  // in the KV pool: [max_slots * blocks_per_slot] blocks of kernels/kv_layout.h
 };
+// A layer's recurrent state: the entries that the last positions of every slot left, position p in entry p % entries.
+struct StateEntry {
+  int32_t layer = 0;
+  std::string name;              // "conv" or "recurrent"
+  int64_t floats = 0, entries = 0;   // of an entry; of a slot
+  uint64_t offset = 0, bytes = 0;    // in the KV pool, after the KV layers: [max_slots * entries] rows of StateStride(floats) floats
+};
+[[nodiscard]] constexpr int64_t StateStride(int64_t floats) { return (floats + 15) / 16 * 16; }
 struct WeightEntry {
   std::string name;              // scope name, e.g. "model.layers.0.self_attn.qkv_proj.weight"
   std::string layout;            // "matmul" (packed), "vector" (f32 row) or "table" (f32 rows)
@@ -59,6 +67,7 @@ struct Manifest {
   int32_t bos_id = -1, pad_id = -1;
   std::vector<KvGroup> kv_groups;
   std::vector<KvLayer> kv_layers;
+  std::vector<StateEntry> states;
   MemoryPlan memory;
   std::vector<WeightEntry> weights;
   std::map<std::string, FileEntry> files;  // every other file of the bundle, by name

@@ -55,7 +55,12 @@ class Validator {
              manifest_.memory.kv_cache, " bytes");
       end += layer.bytes;
     }
-    Expect(end == manifest_.memory.kv_cache, "the KV layers take ", end, " bytes of a pool of ", manifest_.memory.kv_cache);
+    for (const StateEntry& state : manifest_.states) {
+      Expect(state.offset == end && state.bytes <= manifest_.memory.kv_cache - end, "the KV layers and states do not tile the KV pool of ",
+             manifest_.memory.kv_cache, " bytes");
+      end += state.bytes;
+    }
+    Expect(end == manifest_.memory.kv_cache, "the KV layers and states take ", end, " bytes of a pool of ", manifest_.memory.kv_cache);
   }
 
   void CheckWeights() const {

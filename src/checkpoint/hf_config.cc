@@ -202,6 +202,10 @@ std::string HfConfig::quantization() const {
   Require(settings->is_object(), ErrorCode::kDataLoss, where(), ": quantization_config is not an object");
   return Fields{*settings, where() + ": quantization_config"}.String("quant_method");
 }
+bool HfConfig::is_number(std::string_view key) const {
+  const json* value = impl_->fields().Find(key);
+  return value != nullptr && value->is_number();
+}
 int64_t HfConfig::Int(std::string_view key) const { return impl_->fields().Int(key); }
 double HfConfig::Float(std::string_view key) const { return impl_->fields().Float(key); }
 bool HfConfig::Bool(std::string_view key) const { return impl_->fields().Bool(key); }
@@ -231,6 +235,20 @@ std::vector<int32_t> HfConfig::Ids(std::string_view key) const {
   return value->get<std::vector<int32_t>>();
 }
 
+std::vector<double> HfConfig::Floats(std::string_view key) const {
+  const Fields fields = impl_->fields();
+  const json* list = fields.Find(key);
+  if (list == nullptr) return {};
+  static const json kInfinity{{"__float__", "Infinity"}};
+  // Python's own word was replaced by null when the text was parsed.
+  const auto is_infinity = [](const json& item) { return item.is_null() || item == kInfinity; };
+  const auto is_fit = [&](const json& item) { return is_infinity(item) || (item.is_number() && std::isfinite(item.get<double>())); };
+  if (!list->is_array() || !std::all_of(list->begin(), list->end(), is_fit)) fields.FailType(key, *list, "a list of numbers");
+  std::vector<double> numbers;
+  for (const json& item : *list) numbers.push_back(is_infinity(item) ? std::numeric_limits<double>::infinity() : item.get<double>());
+  return numbers;
+}
+
 RopeConfig HfConfig::Rope(const std::vector<std::string>& supported, std::string_view layer_type, std::string_view theta_key) const {
   const Fields config = impl_->fields();
   const RopeSource source = has("rope_parameters") ? NewStyle(config, layer_type, theta_key) : OldStyle(config, theta_key);
@@ -245,7 +263,8 @@ RopeConfig HfConfig::Rope(const std::vector<std::string>& supported, std::string
   Require(std::find(supported.begin(), supported.end(), rope.type) != supported.end(), ErrorCode::kUnsupported, settings.where, ": rotary scaling ",
           Quoted(rope.type), " is not supported for ", String("model_type", "this model"), "; supported: ", Join(supported));
   const Fields& partial = settings.Find("partial_rotary_factor") != nullptr ? settings : config;
-  if (partial.Find("partial_rotary_factor") != nullptr) rope.partial_rotary_factor = partial.PositiveFloat("partial_rotary_factor");
+  rope.has_partial_rotary_factor = partial.Find("partial_rotary_factor") != nullptr;
+  if (rope.has_partial_rotary_factor) rope.partial_rotary_factor = partial.PositiveFloat("partial_rotary_factor");
   if (rope.type == "yarn" || rope.type == "longrope") {
     ReadOriginalLength(config, settings, rope);
   } else if (rope.type != "default") {

@@ -18,6 +18,7 @@ struct RopeConfig {
   double low_freq_factor = 1.0, high_freq_factor = 4.0;       // llama3
   int64_t original_max_position_embeddings = 0;               // 0: not given
   double partial_rotary_factor = 1.0;
+  bool has_partial_rotary_factor = false;                     // whether it was given
   double attention_factor = 0;                                // yarn, longrope; 0: not given
   double beta_fast = 32, beta_slow = 1;                       // yarn
   double mscale = 0, mscale_all_dim = 0;                      // yarn; 0: not given
@@ -36,6 +37,7 @@ class HfConfig {
   // The first of `architectures`. Throws when absent.
   [[nodiscard]] std::string architecture() const;
   [[nodiscard]] bool has(std::string_view key) const;     // present and not null
+  [[nodiscard]] bool is_number(std::string_view key) const;
   [[nodiscard]] bool is_null(std::string_view key) const; // present and null: switched off, where an absent field would have a default
   // Throw Error kDataLoss when the field is absent, null, of another type or out of range.
   // Of quantization_config: "mxfp4", "fp8", …; empty if weights are plain.
@@ -51,6 +53,8 @@ class HfConfig {
   [[nodiscard]] std::string String(std::string_view key, std::string_view otherwise) const;
   [[nodiscard]] std::vector<std::string> Strings(std::string_view key) const;   // [] if absent
   [[nodiscard]] std::vector<int32_t> Ids(std::string_view key) const;           // a number or a list of numbers; [] if absent
+  // Numbers, [] if absent; infinity may be written as Python or as Transformers does.
+  [[nodiscard]] std::vector<double> Floats(std::string_view key) const;
   // rope_parameters (flat) or rope_theta + rope_scaling. `theta_key` names the old-style base (Gemma 3 has rope_local_base_freq too).
   // `layer_type` picks rope_parameters[layer_type] where that object is keyed by layer type. Throws for a rope type outside
   // `supported`, listing them.

@@ -65,6 +65,18 @@ void Set(const graph::ClampAttrs& attrs, Op, Call& call) {
 
 void Set(const graph::ScalarAttrs& attrs, Op, Call& call) { call.floats[kernels::scalar_params::kValue] = attrs.value; }
 
+void Set(const graph::ConvAttrs&, Op, Call&) {}
+
+void Set(const graph::RecurrenceAttrs& attrs, Op, Call& call) {
+  using namespace kernels::recurrence_params;
+  call.ints[kKeyHeads] = attrs.key_heads;
+  call.ints[kValueHeads] = attrs.value_heads;
+  call.ints[kKeyDim] = attrs.key_dim;
+  call.ints[kValueDim] = attrs.value_dim;
+  call.floats[kLeastStep] = attrs.least_step;
+  call.floats[kMostStep] = attrs.most_step;
+}
+
 }  // namespace
 
 void SetParams(const graph::Node& node, Call& call) {

@@ -101,6 +101,7 @@ void DescribeMemory(const compiler::WeightLayout& weights, const compiler::KvLay
   }
   m.kv_groups = kv.groups;
   m.kv_layers = kv.layers;
+  m.states = kv.states;
   m.memory.weights = weights.file_bytes;
   m.memory.kv_cache = kv.pool_bytes;
 }
@@ -141,8 +142,9 @@ ExportReport Export(const ExportOptions& options) {
   const std::vector<graph::Graph> graphs = BuildGraphs(options, resolved, *model, *checkpoint);
   const compiler::WeightLayout weights = compiler::PlaceWeights(graphs, resolved.dtype);
   const int64_t largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1);
-  const compiler::KvLayout kv =
-      compiler::PlaceKvCache(graphs.front(), {.max_context = resolved.max_context, .max_slots = resolved.max_slots, .largest_step = largest_step});
+  const compiler::KvLayout kv = compiler::PlaceKvCache(
+      graphs.front(),
+      {.max_context = resolved.max_context, .max_slots = resolved.max_slots, .largest_step = largest_step, .speculation = resolved.speculation});
 
   bundle::Manifest manifest = DescribeModel(options, resolved, *model, *checkpoint);
   ReadSpecialIds(config, *checkpoint, manifest);

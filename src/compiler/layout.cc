@@ -30,6 +30,23 @@ PlacedWeight Place(const graph::Weight& weight, DType matmul_dtype, uint64_t& en
   return placed;
 }
 
+// After the KV layers, in the same pool.
+void PlaceStates(const graph::Graph& graph, const KvSizes& sizes, KvLayout& layout) {
+  for (const graph::State& state : graph.states) {
+    const int64_t entries = sizes.speculation + 1 + state.lookback;
+    const double bytes = static_cast<double>(sizes.max_slots * entries) * static_cast<double>(bundle::StateStride(state.floats)) * sizeof(float);
+    Require(bytes < kLargestPool, ErrorCode::kInvalidArgument, "export: the recurrent state of ", sizes.max_slots,
+            " sequences needs more memory than any machine has; lower --max-batch");
+    layout.states.push_back({.layer = state.layer,
+                             .name = state.name,
+                             .floats = state.floats,
+                             .entries = entries,
+                             .offset = layout.pool_bytes,
+                             .bytes = static_cast<uint64_t>(bytes)});
+    layout.pool_bytes += layout.states.back().bytes;
+  }
+}
+
 }  // namespace
 
 WeightLayout PlaceWeights(std::span<const graph::Graph> graphs, DType dtype) {
@@ -74,6 +91,7 @@ KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes) {
                              .bytes = bytes});
     layout.pool_bytes += bytes;
   }
+  PlaceStates(graph, sizes, layout);
   return layout;
 }
 

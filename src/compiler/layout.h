@@ -32,14 +32,18 @@ struct WeightLayout {
 struct KvLayout {
   std::vector<bundle::KvGroup> groups;
   std::vector<bundle::KvLayer> layers;        // by Graph::kv_caches index
+  std::vector<bundle::StateEntry> states;     // by Graph::states index
   uint64_t pool_bytes = 0;
 };
 
 struct KvSizes {
   int64_t max_context = 0, max_slots = 0;
   int64_t largest_step = 0;                   // rows that one sequence may add in a step
+  int64_t speculation = 0;                    // proposed tokens of a sequence, all of which may be rejected
 };
-// Layers of one window share a block table. Full attention holds the whole context, a sliding window only the blocks in reach.
+// Layers of one window share a block table. Full attention holds the whole context, a sliding window only the blocks in reach. A recurrent
+// state keeps the entries that a sequence can go on from after any step of token generation or speculation, however much of it is rejected:
+// those of speculation + 1 rows, and what the first of them reads.
 [[nodiscard]] KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes);
 
 }  // namespace intaglio::compiler

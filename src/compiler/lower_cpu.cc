@@ -104,6 +104,7 @@ class Lowering {
               .cols = weight.cols,
               .stride = weight.cols};
     }
+    if (v.source == graph::Source::kState) return StateOperand(v.index);
     if (!graph::IsKvCache(v)) return arena_.Operand(value);
     const bundle::KvLayer& layer = context_.kv.layers[static_cast<size_t>(v.index)];
     const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, layer.head_dim, layer.v_dim == 0 ? layer.head_dim : layer.v_dim),
@@ -117,6 +118,18 @@ class Lowering {
             .stride = block_floats};
   }
 
+  [[nodiscard]] Operand StateOperand(int32_t index) const {
+    const bundle::StateEntry& state = context_.kv.states[static_cast<size_t>(index)];
+    const int64_t stride = bundle::StateStride(state.floats);
+    return {.space = bundle::Space::kKvCache,
+            .dtype = DType::kF32,
+            .offset = state.offset,
+            .bytes = state.bytes,
+            .rows = static_cast<int64_t>(state.bytes) / (stride * static_cast<int64_t>(sizeof(float))),
+            .cols = stride,
+            .stride = stride};
+  }
+
   [[nodiscard]] Call LowerNode(size_t index) const {
     const Node& node = graph_.nodes[index];
     Call call{.kernel = std::string(graph::Name(node.op)), .label = node.scope, .operands = {}, .ints = {}, .floats = {}};
@@ -124,7 +137,7 @@ class Lowering {
     if (!graph::IsKvCache(graph_.value(node.outputs[0]))) call.operands.push_back(OperandOf(node.outputs[0]));
     for (ValueId input : node.inputs) {
       const graph::Source source = graph_.value(input).source;
-      if (source == graph::Source::kNode || source == graph::Source::kWeight || source == graph::Source::kKvCache)
+      if (source == graph::Source::kNode || source == graph::Source::kWeight || source == graph::Source::kKvCache || source == graph::Source::kState)
         call.operands.push_back(OperandOf(input));
     }
     const Operand workspace = workspaces_[index] ? arena_.Workspace(*workspaces_[index]) : Operand{};
@@ -161,6 +174,11 @@ class Lowering {
       case Op::kSample:
         call.operands.push_back(workspace);
         call.operands.push_back(OperandOf(node.outputs[1]));
+        break;
+      case Op::kCausalConv:
+      case Op::kGatedDeltaRule:
+      case Op::kSsmScan:
+        call.ints[kernels::state_params::kEntries] = context_.kv.states[static_cast<size_t>(graph_.value(node.inputs[0]).index)].entries;
         break;
       case Op::kRoute:
       case Op::kExpertGroup:

@@ -109,6 +109,17 @@ ValueRef Builder::Cache(const KvCache& cache) const {
                           .label = StrCat("layer", layer_, ".kv_cache")});
 }
 
+ValueRef Builder::State(graph::State state) const {
+  if (layer_ < 0) throw std::logic_error(StrCat("state ", state.name, " in ", scope_, ": not within a layer"));
+  state.layer = layer_;
+  Value value{.source = Source::kState,
+              .shape = {state.floats},
+              .index = static_cast<int32_t>(graph_->states.size()),
+              .label = StrCat("layer", layer_, ".state.", state.name)};
+  graph_->states.push_back(std::move(state));
+  return Append(*graph_, std::move(value));
+}
+
 std::vector<ValueRef> Builder::Emit(Op op, const std::vector<ValueRef>& inputs, Attrs attrs) const {
   Node node{.op = op, .inputs = {}, .outputs = {}, .attrs = attrs, .scope = scope_};
   for (const ValueRef& input : inputs) {
@@ -174,6 +185,8 @@ ValueRef Scale(const Builder& b, ValueRef x, float factor) { return b.Emit(Op::k
 ValueRef Softcap(const Builder& b, ValueRef x, float cap) { return b.Emit(Op::kSoftcap, {x}, ScalarAttrs{cap}).front(); }
 ValueRef Silu(const Builder& b, ValueRef x) { return b.Emit(Op::kSilu, {x}).front(); }
 ValueRef GeluTanh(const Builder& b, ValueRef x) { return b.Emit(Op::kGeluTanh, {x}).front(); }
+ValueRef ScaleColumns(const Builder& b, ValueRef x, ValueRef vector) { return b.Emit(Op::kScaleColumns, {x, vector}).front(); }
+ValueRef SigmoidGate(const Builder& b, ValueRef x, ValueRef gate) { return b.Emit(Op::kSigmoidGate, {x, gate}).front(); }
 ValueRef GatherRows(const Builder& b, ValueRef x) { return b.Emit(Op::kGatherRows, {x, b.output_rows()}).front(); }
 
 Sampled Sample(const Builder& b, ValueRef logits) {

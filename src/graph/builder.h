@@ -48,6 +48,9 @@ class Builder {
   // The KV cache of the layer this builder is in (cache.layer is set here). REQUIRES: within InLayer(), once a layer.
   [[nodiscard]] ValueRef Cache(const KvCache& cache) const;
 
+  // A recurrent state of the layer this builder is in (state.layer is set here). REQUIRES: within InLayer(), a name once a layer.
+  [[nodiscard]] ValueRef State(graph::State state) const;
+
   // A weight of any layout and origin; its name gets the scope.
   [[nodiscard]] ValueRef Declare(graph::Weight weight) const;
 
@@ -92,6 +95,10 @@ struct MatMulOperands {
 [[nodiscard]] ValueRef Softcap(const Builder& b, ValueRef x, float cap);
 [[nodiscard]] ValueRef Silu(const Builder& b, ValueRef x);
 [[nodiscard]] ValueRef GeluTanh(const Builder& b, ValueRef x);
+// x * vector, in every row.
+[[nodiscard]] ValueRef ScaleColumns(const Builder& b, ValueRef x, ValueRef vector);
+// x * sigmoid(gate); a gate of one column is a row's own.
+[[nodiscard]] ValueRef SigmoidGate(const Builder& b, ValueRef x, ValueRef gate);
 [[nodiscard]] ValueRef GatherRows(const Builder& b, ValueRef x);
 struct Sampled {
   ValueRef ids, logprobs;

@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,7 +29,7 @@ inline constexpr int kNumSegments = 8;
 using Segments = std::array<int64_t, kNumSegments + 1>;   // ascending borders of K: first 0, last K; segments may be empty
 
 // Where a value comes from.
-enum class Source : uint8_t { kNode, kWeight, kKvCache, kTokens, kPositions, kSlots, kOutputRows, kRopeRows };
+enum class Source : uint8_t { kNode, kWeight, kKvCache, kTokens, kPositions, kSlots, kOutputRows, kRopeRows, kState };
 
 // How a weight is cut over the ranks of a tensor-parallel group.
 enum class Shard : uint8_t {
@@ -90,12 +91,19 @@ struct KvCache {
   int64_t v_dim = 0;     // 0: head_dim
   [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
 };
+// What a layer carries from token to token of a sequence beside its KV cache, as the op that uses it declares it. Every position of a
+// sequence leaves an entry of so many floats; the row at a position reads those of the `lookback` positions before it.
+struct State {
+  int32_t layer = 0;
+  std::string name;  // "conv", "recurrent": unique within the layer
+  int64_t floats = 0, lookback = 1;
+};
 
 struct Value {
   Source source = Source::kNode;
   DType dtype = DType::kF32;
   Shape shape;           // a KV cache has an empty shape
-  int32_t index = 0;     // kWeight: into Graph::weights; kKvCache, and what KvUpdate makes of one: into Graph::kv_caches; else 0
+  int32_t index = 0;  // kWeight: into Graph::weights; kKvCache, and what KvUpdate makes of one: into Graph::kv_caches; kState: into Graph::states
   std::string label;     // for people and probes: "layer0.attn_in"; may be empty
 };
 
@@ -183,8 +191,22 @@ struct ClampAttrs {
   float alpha = 1.0f, limit = 0.0f;
   bool operator==(const ClampAttrs&) const = default;
 };
+struct ConvAttrs {
+  bool has_bias = false;
+  bool operator==(const ConvAttrs&) const = default;
+};
+// A matrix-valued state a value head, [key_dim, value_dim]: each key head (of Mamba-2: each group) serves value_heads / key_heads of them.
+struct RecurrenceAttrs {
+  int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
+  float least_step = 0, most_step = std::numeric_limits<float>::infinity();  // SsmScan: bounds of a step's length
+  [[nodiscard]] int64_t key_cols() const { return key_heads * key_dim; }
+  [[nodiscard]] int64_t value_cols() const { return value_heads * value_dim; }
+  // Of an entry of the state, as kernels lay it out: values in lanes of 16, keys by four.
+  [[nodiscard]] int64_t state_floats() const { return value_heads * ((value_dim + 15) / 16) * ((key_dim + 3) / 4 * 4) * 16; }
+  bool operator==(const RecurrenceAttrs&) const = default;
+};
 using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs,
-                           ClampAttrs, ScalarAttrs, HeadAttrs, RotaryAttrs>;
+                           ClampAttrs, ScalarAttrs, HeadAttrs, RotaryAttrs, ConvAttrs, RecurrenceAttrs>;
 
 struct Node {
   Op op = Op::kAdd;
@@ -203,6 +225,7 @@ struct Graph {
   std::vector<Value> values;
   std::vector<Weight> weights;       // unique by name
   std::vector<KvCache> kv_caches;    // one a layer
+  std::vector<State> states;
   std::vector<Node> nodes;           // in execution order
   ValueId logits = kNoValue, ids = kNoValue, logprobs = kNoValue;
   std::map<std::string, ValueId> probes;  // named intermediate values that parity tests read; kept alive only when asked

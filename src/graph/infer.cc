@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "base/strings.h"
+#include "graph/infer_recurrent.h"
 
 namespace intaglio::graph {
 namespace {
@@ -398,6 +399,12 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
       return InferExpertMatMul(rule, node.inputs.size());
     case Op::kExpertCombine:
       return InferExpertCombine(rule, node.inputs.size());
+    case Op::kScaleColumns:
+    case Op::kSigmoidGate:
+    case Op::kCausalConv:
+    case Op::kGatedDeltaRule:
+    case Op::kSsmScan:
+      return InferRecurrent(graph, node);
     case Op::kGatherRows:
       return InferGatherRows(rule);
     case Op::kSample:

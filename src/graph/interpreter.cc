@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "graph/infer.h"
 #include "graph/interpret_experts.h"
+#include "graph/interpret_recurrent.h"
 #include "graph/load_weight.h"
 #include "graph/verify.h"
 
@@ -39,6 +40,7 @@ class Run {
         case Source::kNode:
         case Source::kWeight:
         case Source::kKvCache:
+        case Source::kState:
           break;
       }
     }
@@ -72,6 +74,7 @@ class Run {
   void KvUpdate(const Node& node);
   void Attention(const Node& node);
   void Experts(const Node& node);
+  void Recurrent(const Node& node);
   void GatherRows(const Node& node);
   void Sample(const Node& node);
   template <typename Function>
@@ -209,7 +212,9 @@ void Run::KvUpdate(const Node& node) {
   const size_t k_cols = Cols(node.inputs[1]), v_cols = Cols(node.inputs[2]);
   for (size_t row = 0; row < step_.slots.size(); ++row) {
     const auto k = In(node, 1).subspan(row * k_cols, k_cols), v = In(node, 2).subspan(row * v_cols, v_cols);
-    kv_[{LayerOf(node.inputs[0]), step_.slots[row], step_.positions[row]}] = {.k = {k.begin(), k.end()}, .v = {v.begin(), v.end()}};
+    KvEntry& entry = kv_[{LayerOf(node.inputs[0]), step_.slots[row], step_.positions[row]}];
+    entry.k.assign(k.begin(), k.end());
+    entry.v.assign(v.begin(), v.end());
   }
 }
 
@@ -254,6 +259,12 @@ void Run::Attention(const Node& node) {
       }
     }
   }
+}
+
+void Run::Recurrent(const Node& node) {
+  std::vector<std::span<const float>> operands;
+  for (size_t i = 0; i < node.inputs.size(); ++i) operands.push_back(In(node, i));
+  Out(node) = InterpretRecurrent({.graph = graph_, .node = node, .step = step_}, operands, kv_);
 }
 
 void Run::GatherRows(const Node& node) {
@@ -337,6 +348,12 @@ void Run::Execute(const Node& node) {
       return Elementwise(node, [factor = std::get<ScalarAttrs>(node.attrs).value](double x, double) { return x * factor; });
     case Op::kSoftcap:
       return Elementwise(node, [cap = std::get<ScalarAttrs>(node.attrs).value](double x, double) { return cap * std::tanh(x / cap); });
+    case Op::kScaleColumns:
+    case Op::kSigmoidGate:
+    case Op::kCausalConv:
+    case Op::kGatedDeltaRule:
+    case Op::kSsmScan:
+      return Recurrent(node);
     case Op::kSilu:
       return Elementwise(node, [](double x, double) { return SiluOf(x); });
     case Op::kGeluTanh:

@@ -23,6 +23,7 @@ struct StepInputs {
 // What the sequences so far left behind: (layer, slot, position) -> that position's key and value, all heads side by side.
 struct KvEntry {
   std::vector<float> k, v;
+  std::map<std::string, std::vector<float>> states{};   // the layer's recurrent states after that position
 };
 using KvState = std::map<std::tuple<int32_t, int32_t, int32_t>, KvEntry>;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <sstream>
 
 #include "base/strings.h"
@@ -41,6 +42,8 @@ std::string Ref(const Graph& graph, ValueId id) {
       return "%rope_rows";
     case Source::kWeight:
       return IsInRange(value.index, graph.weights) ? StrCat('@', graph.weights[static_cast<size_t>(value.index)].name) : StrCat("@?", value.index);
+    case Source::kState:
+      return StrCat('$', value.label);
     case Source::kNode:
     case Source::kKvCache:
       break;
@@ -66,6 +69,13 @@ struct AttrsPrinter {
   void operator()(const NormAttrs& a) const {
     out << " {eps " << Exact(a.eps) << ", width " << a.width;
     if (a.is_segmented()) out << ", segments " << Join(a.segments, " ");
+    out << '}';
+  }
+  void operator()(const ConvAttrs& a) const { out << (a.has_bias ? " {bias}" : ""); }
+  void operator()(const RecurrenceAttrs& a) const {
+    out << " {keys " << a.key_heads << " x " << a.key_dim << ", values " << a.value_heads << " x " << a.value_dim;
+    if (a.least_step > 0) out << ", steps from " << Exact(a.least_step);
+    if (std::isfinite(a.most_step)) out << ", steps to " << Exact(a.most_step);
     out << '}';
   }
   void operator()(const ScalarAttrs& a) const { out << " {" << Exact(a.value) << '}'; }
@@ -150,6 +160,10 @@ std::string Print(const Graph& graph) {
     if (cache.v_dim != 0) out << " + " << cache.v_dim;
     if (cache.window != 0) out << ", window " << cache.window;
     out << '\n';
+  }
+  if (!graph.states.empty()) out << "states\n";
+  for (const State& state : graph.states) {
+    out << "  layer " << state.layer << ' ' << state.name << ": " << state.floats << " floats, lookback " << state.lookback << '\n';
   }
   out << "nodes\n";
   for (const Node& node : graph.nodes) PrintNode(out, graph, node);

@@ -79,6 +79,12 @@ void CheckDeclarations(const Graph& graph) {
           cache.kv_heads, ", head_dim ", cache.head_dim, ", window ", cache.window);
     Check(cache.layer >= 0 && layers.insert(cache.layer).second, "layer ", cache.layer, " has two KV caches");
   }
+  std::set<std::pair<int32_t, std::string>> states;
+  for (const State& state : graph.states) {
+    Check(state.layer >= 0 && state.floats > 0 && state.lookback > 0, "state ", state.name, " of layer ", state.layer, ": ", state.floats,
+          " floats, lookback ", state.lookback);
+    Check(states.emplace(state.layer, state.name).second, "layer ", state.layer, " has two states ", state.name);
+  }
 }
 
 // A value that no node makes.
@@ -94,6 +100,10 @@ void CheckOutsideValue(const Graph& graph, ValueId id) {
     case Source::kKvCache:
       Check(IsInRange(value.index, graph.kv_caches.size()), "value %", id, " is KV cache ", value.index, " of ", graph.kv_caches.size());
       Check(value.shape.empty(), "KV cache %", id, " has a shape");
+      return;
+    case Source::kState:
+      Check(IsInRange(value.index, graph.states.size()), "value %", id, " is state ", value.index, " of ", graph.states.size());
+      Check(value.shape == Shape{graph.states[static_cast<size_t>(value.index)].floats}, "state %", id, " has shape ", value.shape);
       return;
     case Source::kTokens:
     case Source::kPositions:
@@ -119,7 +129,7 @@ void CheckValues(const Graph& graph) {
     CheckOutsideValue(graph, static_cast<ValueId>(i));
     Check(value.label.empty() || labels.insert(value.label).second, "label ", value.label, " is given to two values");
     if (value.source == Source::kNode) continue;
-    const bool is_indexed = value.source == Source::kWeight || value.source == Source::kKvCache;
+    const bool is_indexed = value.source == Source::kWeight || value.source == Source::kKvCache || value.source == Source::kState;
     Check(declared.emplace(value.source, is_indexed ? value.index : 0).second, "value %", i, " (", value.label, ") is declared twice");
   }
 }
@@ -136,7 +146,8 @@ class Walk {
     const std::vector<Value> expected = InferOutputs(graph_, node);
     Check(node.outputs.size() == expected.size(), Name(node.op), " has ", node.outputs.size(), " outputs, expected ", expected.size());
     for (size_t i = 0; i < expected.size(); ++i) CheckMade(node.outputs[i], expected[i]);
-    if (node.op == Op::kKvUpdate) is_stale_[static_cast<size_t>(node.inputs[0])] = true;
+    const bool updates = node.op == Op::kKvUpdate || graph_.value(node.inputs[0]).source == Source::kState;
+    if (updates) is_stale_[static_cast<size_t>(node.inputs[0])] = true;
   }
 
   void Finish() const {
@@ -147,7 +158,7 @@ class Walk {
   void CheckUse(ValueId id) const {
     Check(IsInRange(id, is_made_.size()), "reads value %", id, " of ", is_made_.size());
     Check(is_made_[static_cast<size_t>(id)], "reads value %", id, " before it is made");
-    Check(!is_stale_[static_cast<size_t>(id)], "reads KV cache %", id, " after it was updated");
+    Check(!is_stale_[static_cast<size_t>(id)], "reads KV cache or state %", id, " after it was updated");
   }
   void CheckMade(ValueId id, const Value& expected) {
     Check(IsInRange(id, is_made_.size()), "makes value %", id, " of ", is_made_.size());

@@ -99,6 +99,28 @@ enum Float { kAlpha = 0, kLimit = 1 };
 namespace scalar_params {
 enum Float { kValue = 0 };
 }
+// scale_columns: out, x, vector 1 x cols. sigmoid_gate: out, x, gate (as wide as x, or one column)   x * sigmoid(gate). out may alias x.
+
+// Kernels with a recurrent state take it as operand 1: a slot's entries lie one after the other, position p in entry p % entries. The row at
+// position p reads the entries of the positions before it and leaves its own; the first position of a sequence reads zeros.
+namespace state_params {
+enum Int { kEntries = 13 };
+}
+// causal_conv: out, state, x, weight f32 taps x cols, [bias 1 x cols]                  out = silu(sum over the row and taps - 1 positions before it)
+// gated_delta_rule: out, state, qkv (queries, keys, values), gates (beta and alpha of every value head), A_log, dt_bias
+//   S = exp(-exp(A_log) softplus(alpha + dt_bias)) S; S += k sigmoid(beta) (v - k S); out = q S / sqrt(key_dim); q and k of unit length
+// ssm_scan: out, state, xbc (values, B, C), dt, A_log, dt_bias, D
+//   d = clamp(softplus(dt + dt_bias)); S = exp(-exp(A_log) d) S + B d x; out = C S + D x
+// An entry of the last two: [value head][value_dim / 16][key_dim][16], so that 16 columns of a head's state lie together; key_dim is padded
+// to a multiple of 4.
+namespace recurrence_params {
+enum Int { kKeyHeads = 0, kValueHeads = 1, kKeyDim = 2, kValueDim = 3 };
+enum Float { kLeastStep = 0, kMostStep = 1 /* of d */ };
+}  // namespace recurrence_params
+namespace recurrence_limits {
+inline constexpr int64_t kMaxTaps = 16, kMaxDim = 4096;
+}
+
 // gated_silu, gated_gelu_tanh: out, gate_up                                            out = act(gate_up[:, :n]) * gate_up[:, n:]
 // gather_rows: out, x                                                                  out[i] = x[output_rows[i]]
 // sample: ids i32 [outputs, 1], logits, W, [logprobs f32: per output 1 + 2 * kMaxLogprobs numbers: log-probability of the chosen id,

@@ -26,6 +26,26 @@ ValueRef Project(const Builder& b, ValueRef x, const AttentionConfig& config, co
       {.module = "qkv_proj", .first_row = heads.first * config.head_dim, .all_rows = (config.heads + 2 * config.kv_heads) * config.head_dim});
 }
 
+// One half of every head's rows of "q_proj": 0, the query, or 1, its gate.
+ValueRef ProjectHalf(const Builder& b, ValueRef x, const AttentionConfig& config, int64_t half) {
+  const int64_t hidden = x.shape()[1], head_dim = config.head_dim, rows = config.heads * head_dim;
+  const std::string module = half == 0 ? "q_proj" : "q_gate";
+  const auto declare = [&](const char* suffix, Shape shape, Shape all, graph::Layout layout) {
+    std::vector<graph::WeightSource> sources;
+    for (int64_t head = 0; head < config.heads; ++head) {
+      sources.push_back({.name = StrCat(b.scope(), ".q_proj", suffix),
+                         .shape = all,
+                         .shard = Shard::kQueryHeads,
+                         .first_row = (2 * head + half) * head_dim,
+                         .num_rows = head_dim});
+    }
+    return b.Declare({.name = StrCat(module, suffix), .shape = std::move(shape), .layout = layout, .sources = std::move(sources)});
+  };
+  const ValueRef weight = declare(".weight", {rows, hidden}, {2 * rows, hidden}, graph::Layout::kMatmul);
+  const ValueRef bias = config.qkv_bias == Bias::kNone ? ValueRef{} : declare(".bias", {rows}, {2 * rows}, graph::Layout::kVector);
+  return MatMul(b.In(module), {.x = x, .weight = weight, .bias = bias}, PlainSegments(hidden));
+}
+
 ValueRef Normalise(const Builder& b, ValueRef x, const AttentionConfig& config, const Heads& heads) {
   const Builder norm = b.In(heads.norm);
   if (config.qk_norm_span == NormSpan::kHead) return HeadRmsNorm(norm, x, config.head_dim, *config.qk_norm);
@@ -66,9 +86,11 @@ ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& conf
       k_heads{.projection = "k_proj", .norm = "k_norm", .first = heads, .count = kv_heads, .shard = Shard::kKvHeads},
       v_heads{.projection = "v_proj", .norm = {}, .first = heads + kv_heads, .count = kv_heads, .shard = Shard::kKvHeads};
   b.Probe("attn_in", x);
-  ValueRef q = Project(b, x, config, q_heads);
+  ValueRef q = config.has_output_gate ? ProjectHalf(b, x, config, 0) : Project(b, x, config, q_heads);
   ValueRef k = Project(b, x, config, k_heads);
   const ValueRef v = b.Probe("v", Project(b, x, config, v_heads));
+  const ValueRef gate = config.has_output_gate ? ProjectHalf(b, x, config, 1) : ValueRef{};
+  if (config.key_scale != 1) k = Scale(b, k, config.key_scale);
   if (config.qk_norm) {
     q = Normalise(b, q, config, q_heads);
     k = Normalise(b, k, config, k_heads);
@@ -83,7 +105,8 @@ ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& conf
   }
   if (config.temperature) q = ScaleByPosition(b, q, TemperatureTable(b, *config.temperature));
   b.Probe("q_rope", q), b.Probe("k_rope", k);
-  const ValueRef context = b.Probe("attn_ctx", Attend(b, q, k, v, config));
+  ValueRef context = b.Probe("attn_ctx", Attend(b, q, k, v, config));
+  if (config.has_output_gate) context = SigmoidGate(b, context, gate);
   const KSplit split{.shard = Shard::kHeadColumns, .segments = HeadSegments(heads, kv_heads, head_dim)};
   return b.Probe("attn_out", RowParallelLinear(b.In("o_proj"), context, x.shape()[1], config.out_bias, split));
 }

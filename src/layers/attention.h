@@ -24,6 +24,8 @@ struct AttentionConfig {
   float scale = 0;                             // of q k^T
   float softcap = 0;                           // of scores; 0: none
   bool has_sinks = false;                      // one more logit a head, "<scope>.sinks"
+  bool has_output_gate = false;                // q_proj has [q, gate] of each head; what attention gives is multiplied by sigmoid(gate)
+  float key_scale = 1.0f;                      // of k as projected
   Bias qkv_bias = Bias::kNone, out_bias = Bias::kNone;
   Storage qkv = Storage::kSeparate;            // stacked: "qkv_proj", in that order
   std::optional<NormConfig> qk_norm;           // of q and k, before the rotary embedding
@@ -34,7 +36,8 @@ struct AttentionConfig {
   std::optional<Temperature> temperature;
 };
 
-// x -> q_proj, k_proj, v_proj -> [q_norm, k_norm] -> rope -> [unweighted norm] -> attention -> o_proj. Probes: attn_in, q_rope, k_rope, v, attn_ctx, attn_out.
+// x -> q_proj, k_proj, v_proj -> [q_norm, k_norm] -> rope -> [unweighted norm] -> attention -> [gate] -> o_proj.
+// Probes: attn_in, q_rope, k_rope, v, attn_ctx, attn_out.
 [[nodiscard]] graph::ValueRef SelfAttention(const graph::Builder& b, graph::ValueRef x, const AttentionConfig& config);
 
 }  // namespace intaglio::layers

@@ -12,10 +12,13 @@ ValueRef FeedForward(const Builder& b, ValueRef x, const MlpConfig& config) {
     return StackedLinear(b, x, {.name = name, .out_features = size, .bias = config.bias},
                          {.module = "gate_up_proj", .first_row = first_row, .all_rows = 2 * size});
   };
-  const ValueRef gate = project("gate_proj", 0), up = project("up_proj", size);
+  ValueRef gate = project("gate_proj", 0);
+  const ValueRef up = project("up_proj", size);
+  if (config.gate_scale != 1) gate = Scale(b, gate, config.gate_scale);
   const ValueRef activated = config.activation == Activation::kSilu ? Silu(b, gate) : GeluTanh(b, gate);
   const KSplit split{.shard = graph::Shard::kColumns, .segments = PlainSegments(config.intermediate_size)};
-  return RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split);
+  const ValueRef y = RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split);
+  return config.out_scale == 1 ? y : Scale(b, y, config.out_scale);
 }
 
 ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) { return b.Probe("mlp_out", FeedForward(b, b.Probe("mlp_in", x), config)); }

@@ -11,6 +11,7 @@ struct MlpConfig {
   Activation activation = Activation::kSilu;
   Bias bias = Bias::kNone;   // of all three projections
   Storage gate_up = Storage::kSeparate;   // stacked: "gate_up_proj", gate first
+  float gate_scale = 1.0f, out_scale = 1.0f;   // of gate_proj's and of down_proj's result
 };
 
 // down_proj(activation(gate_proj(x)) * up_proj(x))

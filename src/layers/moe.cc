@@ -189,12 +189,18 @@ ValueRef RoutedExperts(const Builder& b, ValueRef x, const MoeConfig& config) {
   return EmitWeighted(b, Op::kExpertCombine, {down, positions, ids}, share, attrs);
 }
 
+ValueRef SharedExpert(const Builder& b, ValueRef x, const MoeConfig& config) {
+  const ValueRef y = FeedForward(b.In(config.shared_scope), x, *config.shared);
+  if (!config.gates_shared) return y;
+  return SigmoidGate(b, y, ColumnParallelLinear(b.In("shared_expert_gate"), x, 1, Bias::kNone, Shard::kReplicated));
+}
+
 }  // namespace
 
 ValueRef MixtureOfExperts(const Builder& b, ValueRef x, const MoeConfig& config) {
   b.Probe("mlp_in", x);
   ValueRef y = RoutedExperts(b, x, config);
-  if (config.shared) y = Add(b, y, FeedForward(b.In(config.shared_scope), x, *config.shared));
+  if (config.shared) y = Add(b, y, SharedExpert(b, x, config));
   return b.Probe("mlp_out", y);
 }
 

@@ -37,6 +37,7 @@ struct MoeConfig {
   ExpertTensors tensors{};
   std::optional<MlpConfig> shared{};    // an MLP for every row, beside the experts
   std::string shared_scope = "shared_expert";
+  bool gates_shared = false;            // times sigmoid(shared_expert_gate(x)), one number a row
 };
 
 // The sum over a row's experts, and the shared one if there is one. Probes: mlp_in, mlp_out, router_logits, expert_ids, expert_weights.

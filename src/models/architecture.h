@@ -11,6 +11,8 @@
 #include "graph/builder.h"
 #include "layers/attention.h"
 #include "layers/latent_attention.h"
+#include "layers/delta_net.h"
+#include "layers/mamba.h"
 #include "layers/mlp.h"
 #include "layers/moe.h"
 #include "layers/norm.h"
@@ -25,6 +27,9 @@ struct LayerConfig {
   float residual_scale = 1.0f;              // of what attention and MLP add
   std::optional<layers::MoeConfig> moe{};   // instead of the MLP
   std::string mlp_scope = "mlp";            // of the MLP or the mixture of experts
+  std::optional<layers::DeltaNetConfig> linear_attention{};   // instead of attention
+  std::optional<layers::MambaConfig> mamba{};             // beside attention
+  float attention_in_scale = 1.0f, attention_out_scale = 1.0f;
 };
 
 struct DecoderConfig {
@@ -34,6 +39,7 @@ struct DecoderConfig {
   float embedding_scale = 1.0f;
   float logits_scale = 1.0f, logits_softcap = 0.0f;   // softcap 0: none
   layers::NormConfig norm;          // the final one
+  std::string norm_scope = "norm";
   std::vector<LayerConfig> layers;
 };
 

@@ -168,6 +168,7 @@ DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& default
   LayerConfig layer{.attention = ParseAttention(config, defaults, decoder.hidden_size), .mlp = {}, .norm = decoder.norm};
   RopeConfig rope = config.Rope(SupportedRopeTypes(), defaults.rope_layer_type);
   if (!config.has("rope_theta") && !config.has("rope_parameters")) rope.theta = defaults.rope_theta;
+  if (!rope.has_partial_rotary_factor) rope.partial_rotary_factor = defaults.partial_rotary_factor;
   layer.attention.rope = MakeRopeTable(config, rope, layer.attention.head_dim, defaults);
   if (rope.type == "dynamic") {   // max_position_embeddings is where it begins to stretch
     const double stretched = static_cast<double>(decoder.max_position) * rope.factor;

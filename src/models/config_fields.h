@@ -22,6 +22,7 @@ struct FamilyDefaults {
   int64_t original_max_position = 0;       // of yarn and longrope; 0: max_position_embeddings
   bool rotates_partly = false;             // the family reads partial_rotary_factor
   std::string_view quantization{};         // the one quant_method that the family's checkpoints may have
+  double partial_rotary_factor = 1.0;
 };
 
 // A Llama-like decoder: no biases, no q/k norm, full attention, one rotary base. Families then set what differs.

@@ -46,13 +46,16 @@ class DecoderModel final : public Model {
       x = root.Probe(StrCat("hidden.layer", i), architecture_.layer(model.InLayer(static_cast<int32_t>(i)), config_.layers[i], x));
     }
     // Only rows whose logits are wanted go on. In speculation that is every row, in the order of output_rows.
-    x = root.Probe("hidden.final_norm", layers::RmsNorm(model.In("norm"), GatherRows(model, x), config_.norm));
+    x = root.Probe("hidden.final_norm", layers::RmsNorm(model.In(config_.norm_scope), GatherRows(model, x), config_.norm));
     const ValueRef head = config_.ties_embeddings ? table : layers::VocabularyTable(lm_head, config_.vocab_size, config_.hidden_size);
     ValueRef logits = layers::VocabParallelHead(lm_head, x, head);
     if (config_.logits_scale != 1) logits = Scale(lm_head, logits, config_.logits_scale);
     if (config_.logits_softcap != 0) logits = Softcap(lm_head, logits, config_.logits_softcap);
     const graph::Sampled sampled = Sample(root.In("sampler"), logits);
     graph.logits = logits.id, graph.ids = sampled.ids.id, graph.logprobs = sampled.logprobs.id;
+    // A recurrent state is computed again from the tokens alone, which do not tell how long a prompt was.
+    Require(graph.states.empty() || !graph.rope_follows_length, ErrorCode::kUnsupported, "config.json: rope_type \"dynamic\" is not supported for ",
+            config_.model_type);
     graph::Verify(graph, "building");
     return graph;
   }

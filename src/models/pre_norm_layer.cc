@@ -10,14 +10,19 @@ namespace {
 
 ValueRef AddScaled(const Builder& b, ValueRef x, ValueRef y, float scale) { return Add(b, x, scale == 1 ? y : Scale(b, y, scale)); }
 
+// The layer's attention, of whichever kind.
+ValueRef Attend(const Builder& b, const LayerConfig& c, ValueRef x) {
+  if (c.linear_attention) return GatedDeltaNet(b.In("linear_attn"), x, *c.linear_attention);
+  if (c.latent_attention) return LatentAttention(b.In("self_attn"), x, *c.latent_attention);
+  return SelfAttention(b.In("self_attn"), x, c.attention);
+}
+
 }  // namespace
 
 ValueRef PreNormLayer(const Builder& b, const LayerConfig& c, ValueRef x) {
-  const Builder self_attn = b.In("self_attn"), mlp = b.In(c.mlp_scope);
-  ValueRef normed = RmsNorm(b.In("input_layernorm"), x, c.norm);
-  x = AddScaled(b, x, c.latent_attention ? LatentAttention(self_attn, normed, *c.latent_attention) : SelfAttention(self_attn, normed, c.attention),
-                c.residual_scale);
-  normed = RmsNorm(b.In("post_attention_layernorm"), x, c.norm);
+  x = AddScaled(b, x, Attend(b, c, RmsNorm(b.In("input_layernorm"), x, c.norm)), c.residual_scale);
+  const ValueRef normed = RmsNorm(b.In("post_attention_layernorm"), x, c.norm);
+  const Builder mlp = b.In(c.mlp_scope);
   return AddScaled(b, x, c.moe ? MixtureOfExperts(mlp, normed, *c.moe) : GatedMlp(mlp, normed, c.mlp), c.residual_scale);
 }
 

@@ -4,8 +4,8 @@
 
 namespace intaglio::models {
 
-// x += self_attn(input_layernorm(x)); x += mlp(post_attention_layernorm(x)). What is added is scaled by residual_scale; the MLP may be a
-// mixture of experts.
+// x += self_attn(input_layernorm(x)); x += mlp(post_attention_layernorm(x)). What is added is scaled by residual_scale; attention may be
+// latent or linear, the MLP a mixture of experts.
 [[nodiscard]] graph::ValueRef PreNormLayer(const graph::Builder& b, const LayerConfig& config, graph::ValueRef x);
 
 }  // namespace intaglio::models

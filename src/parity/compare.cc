@@ -17,6 +17,7 @@
 #include "parity/golden.h"
 #include "parity/graph_checks.h"
 #include "parity/text_checks.h"
+#include "parity/tolerances.h"
 #include "parity/worst_element.h"
 
 namespace intaglio {
@@ -25,8 +26,6 @@ namespace {
 using parity::FindWorst;
 using parity::WorstElement;
 
-constexpr double kLogitTolerance = 5e-4;        // also of log-probabilities
-constexpr double kProbeTolerance = 2e-5;        // times the tensor's largest entry
 constexpr int kProbedPrompt = 1;
 
 // A directory of our own under the system's temporary one, removed at the end.
@@ -75,7 +74,8 @@ class FixtureRun {
     if (has_golden_weights) {
       for (ParityCheck& check : parity::CheckGraph(fixture_, tensors_)) Add(std::move(check));
     }
-    parity::Bf16Checks bf16(std::ranges::any_of(tensors_.names(), [](const std::string& name) { return name.ends_with(".expert_ids"); }));
+    const bool has_experts = std::ranges::any_of(tensors_.names(), [](const std::string& name) { return name.ends_with(".expert_ids"); });
+    parity::Bf16Checks bf16(has_experts, tolerances_.bf16_expert_mean);
     for (size_t i = 0; i < golden_.prompts.size(); ++i) {
       const Observed observed = Observe(golden_.prompts[i].input_ids, i == kProbedPrompt ? ProbeNames() : std::vector<std::string>());
       if (has_golden_weights) {
@@ -101,6 +101,7 @@ class FixtureRun {
     Export({.source = fixture_, .output = bundle, .dtype = options_.dtype, .max_context = 0, .max_batch = 2, .prefill_buckets = {16}, .batch_buckets = {1, 2}, .speculation = 0, .force = false, .keep_probes = true, .on_progress = {}});
     engine_ = Engine::Load(bundle, {.threads = options_.threads, .isa = options_.isa, .verify_checksums = true});
     report_.architecture = engine_->info().architecture;
+    tolerances_ = parity::TolerancesOf(report_.architecture);
     report_.isa = engine_->info().isa;
   }
 
@@ -140,7 +141,7 @@ class FixtureRun {
 
   void CheckLogits(size_t prompt, const std::vector<float>& logits) {
     const std::string name = StrCat('p', prompt, ".logits");
-    AddTensorCheck(name, logits, kLogitTolerance, /*is_relative=*/false);
+    AddTensorCheck(name, logits, tolerances_.logits, /*is_relative=*/false);
   }
 
   void CheckProbes(const Observed& observed) {
@@ -149,7 +150,7 @@ class FixtureRun {
       if (name.ends_with(".expert_ids") || name.ends_with(".expert_weights")) continue;
       const std::string golden_name = StrCat('p', kProbedPrompt, '.', name);
       const Shape shape = tensors_.tensor(golden_name).shape;
-      AddTensorCheck(golden_name, shape.size() == 3 ? HeadsFirst(values, shape) : values, kProbeTolerance, /*is_relative=*/true);
+      AddTensorCheck(golden_name, shape.size() == 3 ? HeadsFirst(values, shape) : values, tolerances_.probes, /*is_relative=*/true);
     }
     if (observed.probes.empty()) return;
     for (const std::string& name : ProbeNames()) {
@@ -180,7 +181,7 @@ class FixtureRun {
     }
     sets.is_ok = sets.worst == 0;
     Add(std::move(sets));
-    AddTensorCheck(golden_prefix + "expert_weights", found, kProbeTolerance, /*is_relative=*/true);
+    AddTensorCheck(golden_prefix + "expert_weights", found, tolerances_.probes, /*is_relative=*/true);
   }
 
   // [rows, heads * dim] as the engine has it -> [heads, rows, dim] as the goldens have it.
@@ -221,7 +222,7 @@ class FixtureRun {
 
   void CheckLogprobs(size_t prompt, const GenerateResult& result) {
     const auto& golden = golden_.prompts[prompt].top_logprobs;
-    ParityCheck check{.name = StrCat('p', prompt, ".top_logprobs"), .worst = 0, .tolerance = kLogitTolerance, .where = {}, .is_ok = true};
+    ParityCheck check{.name = StrCat('p', prompt, ".top_logprobs"), .worst = 0, .tolerance = tolerances_.logits, .where = {}, .is_ok = true};
     for (size_t step = 0; step < golden.size(); ++step) {
       for (const auto& [id, logprob] : golden[step]) {
         const auto& top = result.top_logprobs.at(step);
@@ -241,6 +242,7 @@ class FixtureRun {
   ParityReport& report_;
   const parity::Golden golden_;
   const checkpoint::SafetensorsFile tensors_;
+  parity::Tolerances tolerances_;
   const TemporaryDirectory temporary_;
   std::unique_ptr<Engine> engine_;
 };

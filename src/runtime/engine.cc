@@ -49,6 +49,9 @@ int32_t MaxTokensOfASequence(const Bundle& bundle) {
   return tokens;
 }
 
+// Lengths that a slot's recurrent state is kept for: after a step of speculation it can go on from any of them.
+int32_t StateEntries(const bundle::Manifest& manifest) { return manifest.states.empty() ? 0 : manifest.speculation + 2; }
+
 Bundle OpenBundle(const std::filesystem::path& path, bool verify_checksums) {
   Bundle bundle = Bundle::Open(path, verify_checksums);
   const bundle::Manifest& manifest = bundle.manifest;
@@ -93,7 +96,8 @@ class BundleEngine final : public Engine {
  public:
   BundleEngine(Bundle bundle, kernels::Isa isa, int threads)
       : bundle_(std::move(bundle)),
-        kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxTokensOfASequence(bundle_), bundle_.manifest.kv_groups),
+        kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxTokensOfASequence(bundle_), bundle_.manifest.kv_groups,
+            StateEntries(bundle_.manifest)),
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
         rope_rows_(bundle_.manifest),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
@@ -135,7 +139,7 @@ class BundleEngine final : public Engine {
     Require(length >= 0 && length <= current, ErrorCode::kInvalidArgument, "slot ", slot, " has ", current, " tokens and cannot be truncated to ",
             length);
     Require(length == 0 || length >= shortest, ErrorCode::kInvalidArgument, "slot ", slot, " cannot be truncated to ", length,
-            " tokens: its sliding-window layers only reach back to ", shortest, "; truncate to 0 and encode the prompt again");
+            " tokens: its sliding-window or recurrent layers only reach back to ", shortest, "; truncate to 0 and encode the prompt again");
     kv_.Truncate(slot, length);
     if (length == 0) history_.Reset(slot);
   }
@@ -228,7 +232,7 @@ class BundleEngine final : public Engine {
   }
 
   void RunParts(StepKind kind, std::span<const Part> parts) {
-    for (const Part& part : parts) RotateSlot(part.sequence);
+    for (const Part& part : parts) RestoreSlot(part.sequence);
     batch_.Clear();
     for (const Part& part : parts) Append(kind, part.sequence);
     RunBatch(PhaseOf(kind));
@@ -246,11 +250,12 @@ class BundleEngine final : public Engine {
     device_->Run(*last_plan_, view);
   }
 
-  // What the slot holds is rotated as the sequence's tokens will be; computed again if it was not.
-  void RotateSlot(const StepSequence& sequence) {
+  // What the slot holds is rotated as the sequence's tokens will be, and its recurrent state is that of its last token; computed again if
+  // either is not so.
+  void RestoreSlot(const StepSequence& sequence) {
     const int32_t slot = sequence.slot, length = kv_.length(slot);
     const bool is_long = rope_rows_.num_short(sequence, length) == 0;
-    const bool is_stale = length > 0 && rope_rows_.is_long(slot) != is_long;
+    const bool is_stale = kv_.has_lost_state(slot) || (length > 0 && rope_rows_.is_long(slot) != is_long);
     rope_rows_.Set(slot, is_long);
     if (!is_stale) return;
     const std::span<const int32_t> held(history_.data(slot), static_cast<size_t>(length));

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <map>
 #include <sstream>
+#include <tuple>
 
 #include "base/mapped_file.h"
 #include "base/strings.h"
@@ -59,6 +61,19 @@ void DescribeMemory(const Manifest& m, Text& text) {
   text.Line("tokenizer", Bytes(m.memory.tokenizer)).Line("total", Bytes(m.memory.total()));
 }
 
+// Those of one name and size share a line.
+void DescribeStates(const Manifest& m, Text& text) {
+  std::map<std::tuple<std::string, int64_t, int64_t>, std::vector<const bundle::StateEntry*>> kinds;
+  for (const bundle::StateEntry& state : m.states) kinds[{state.name, state.floats, state.entries}].push_back(&state);
+  for (const auto& [kind, states] : kinds) {
+    uint64_t bytes = 0;
+    std::vector<int32_t> layers;
+    for (const bundle::StateEntry* state : states) bytes += state->bytes, layers.push_back(state->layer);
+    const auto& [name, floats, entries] = kind;
+    text.Line(StrCat("state \"", name, '"'), floats, " floats, ", entries, " entries a slot, ", FormatBytes(bytes), ", layers ", Join(layers));
+  }
+}
+
 void DescribeKvCache(const Manifest& m, Text& text) {
   text.Heading("KV cache");
   for (size_t group = 0; group < m.kv_groups.size(); ++group) {
@@ -73,6 +88,7 @@ void DescribeKvCache(const Manifest& m, Text& text) {
     text.Line(StrCat("group ", group), g.window == 0 ? "full attention" : StrCat("window of ", g.window), ", ", g.blocks_per_slot, " blocks a slot, ",
               FormatBytes(bytes), ", layers ", Join(layers));
   }
+  DescribeStates(m, text);
 }
 
 void DescribeGraphs(const Bundle& bundle, Text& text) {

@@ -26,8 +26,9 @@ int64_t BlocksNeeded(int64_t window, int64_t max_context, int64_t max_step_rows)
 
 }  // namespace
 
-KvCacheManager::KvCacheManager(int32_t max_slots, int64_t max_context, int32_t max_step_rows, std::span<const bundle::KvGroup> groups)
-    : blocks_per_context_(BlocksFor(max_context)), slots_(static_cast<size_t>(max_slots)), groups_(groups.size()) {
+KvCacheManager::KvCacheManager(int32_t max_slots, int64_t max_context, int32_t max_step_rows, std::span<const bundle::KvGroup> groups,
+                               int32_t state_entries)
+    : blocks_per_context_(BlocksFor(max_context)), state_entries_(state_entries), slots_(static_cast<size_t>(max_slots)), groups_(groups.size()) {
   for (size_t i = 0; i < groups.size(); ++i) {
     const int64_t per_slot = groups[i].blocks_per_slot, needed = BlocksNeeded(groups[i].window, max_context, max_step_rows);
     Require(per_slot >= needed, ErrorCode::kDataLoss, "KV group ", i, " of the bundle has ", per_slot, " blocks a slot, but a window of ",
@@ -50,7 +51,7 @@ bool KvCacheManager::is_acquired(int32_t slot) const noexcept {
 std::optional<int32_t> KvCacheManager::Acquire() {
   const auto slot = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.is_acquired; });
   if (slot == slots_.end()) return std::nullopt;
-  *slot = {.is_acquired = true, .length = 0};
+  *slot = {.is_acquired = true};
   return static_cast<int32_t>(slot - slots_.begin());
 }
 
@@ -77,7 +78,9 @@ void KvCacheManager::Append(int32_t slot, int32_t count) {
       group.free.pop_back();
     }
   }
-  slots_[static_cast<size_t>(slot)].length = end;
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  s.step_begin = begin, s.length = end;
+  if (state_entries_ > 0) s.first_state = std::max(s.first_state, end - state_entries_ + 1);
 }
 
 void KvCacheManager::Truncate(int32_t slot, int32_t length) {
@@ -87,7 +90,9 @@ void KvCacheManager::Truncate(int32_t slot, int32_t length) {
     ReleaseBlocks(group, slot, BlocksFor(length), BlocksFor(this->length(slot)));
     if (length == 0) group.first_block[static_cast<size_t>(slot)] = 0;
   }
-  slots_[static_cast<size_t>(slot)].length = length;
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  s.length = length;
+  if (length == 0) s.step_begin = s.first_state = 0;
 }
 
 int32_t KvCacheManager::shortest_truncation(int32_t slot) const noexcept {
@@ -96,7 +101,14 @@ int32_t KvCacheManager::shortest_truncation(int32_t slot) const noexcept {
     const int64_t first = group.first_block[static_cast<size_t>(slot)];
     if (first > 0) shortest = std::max(shortest, first * kKvTile + group.window - 1);  // a query there sees [first * kKvTile, …
   }
+  const Slot& s = slots_[static_cast<size_t>(slot)];
+  if (state_entries_ > 0) shortest = std::max<int64_t>(shortest, std::min(s.step_begin, s.first_state));
   return static_cast<int32_t>(std::min<int64_t>(shortest, length(slot)));
+}
+
+bool KvCacheManager::has_lost_state(int32_t slot) const noexcept {
+  const Slot& s = slots_[static_cast<size_t>(slot)];
+  return s.length > 0 && s.length < s.first_state;
 }
 
 int32_t* KvCacheManager::Table(Group& group, int32_t slot) noexcept {

@@ -14,9 +14,9 @@ namespace intaglio::runtime {
 
 class KvCacheManager {
  public:
-  // `max_step_rows`: the most tokens one Append may add. Throws Error kDataLoss when a group's blocks_per_slot cannot hold a full slot
-  // during such a step.
-  KvCacheManager(int32_t max_slots, int64_t max_context, int32_t max_step_rows, std::span<const bundle::KvGroup> groups);
+  // `max_step_rows`: the most tokens one Append may add. `state_entries`: lengths that the recurrent state of a slot is kept for, its own
+  // included; 0: there is none. Throws Error kDataLoss when a group's blocks_per_slot cannot hold a full slot during such a step.
+  KvCacheManager(int32_t max_slots, int64_t max_context, int32_t max_step_rows, std::span<const bundle::KvGroup> groups, int32_t state_entries = 0);
 
   // The lowest free slot, empty; nullopt when all are taken.
   [[nodiscard]] std::optional<int32_t> Acquire();
@@ -29,8 +29,11 @@ class KvCacheManager {
   void Append(int32_t slot, int32_t count);
   // Forgets the tokens from `length` on. REQUIRES: length <= length(slot), and 0 or at least shortest_truncation(slot)
   void Truncate(int32_t slot, int32_t length);
-  // The smallest length but 0 from which a slot can go on: below it a sliding window would reach into blocks that were given back.
+  // The smallest length but 0 to which a slot can go back: below it a sliding window would reach into blocks that were given back, or a
+  // recurrent state would be one that is neither kept nor within the last step.
   [[nodiscard]] int32_t shortest_truncation(int32_t slot) const noexcept;
+  // Whether the slot was truncated to a length that its recurrent state is not kept for: its tokens are to be computed again before it goes on.
+  [[nodiscard]] bool has_lost_state(int32_t slot) const noexcept;
 
   // Per group, the tables of StepView: [slot][max_blocks], -1 where there is no block.
   [[nodiscard]] const int32_t* const* block_tables() const noexcept { return tables_.data(); }
@@ -41,6 +44,8 @@ class KvCacheManager {
   struct Slot {
     bool is_acquired = false;
     int32_t length = 0;
+    int32_t step_begin = 0;    // length before the last Append
+    int32_t first_state = 0;   // the recurrent state is kept for the lengths from here on, and for 0
   };
   struct Group {
     int64_t window = 0;                // 0: full attention
@@ -51,7 +56,7 @@ class KvCacheManager {
   [[nodiscard]] int32_t* Table(Group& group, int32_t slot) noexcept;
   void ReleaseBlocks(Group& group, int32_t slot, int32_t begin, int32_t end) noexcept;
 
-  int32_t blocks_per_context_;
+  int32_t blocks_per_context_, state_entries_;
   std::vector<Slot> slots_;
   std::vector<Group> groups_;
   std::vector<const int32_t*> tables_;

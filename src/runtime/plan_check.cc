@@ -18,12 +18,15 @@ using bundle::Operand;
 using bundle::Plan;
 using bundle::Space;
 
+bool HasState(std::string_view kernel) { return kernel == "causal_conv" || kernel == "gated_delta_rule" || kernel == "ssm_scan"; }
+
 // Operands that a kernel writes, as in kernels/params.h, one bit each. All others are inputs.
 uint32_t WrittenOperands(std::string_view kernel) {
   if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_")) return 1u << 0 | 1u << 5;
   if (kernel.starts_with("head_matmul_")) return 1u << 0 | 1u << 3;
   if (kernel == "route" || kernel == "expert_group") return 1u << 0 | 1u << 1;
   if (kernel == "attention") return 1u << 0 | 1u << 3;
+  if (HasState(kernel)) return 1u << 0 | 1u << 1;
   if (kernel == "sample") return 1u << 0 | 1u << 2 | 1u << 3;
   return 1u << 0;
 }
@@ -44,6 +47,7 @@ class CallChecker {
     if (kernel == "sample") CheckAtLeast(operand(1).cols, manifest_.vocab_size, "logits for a vocabulary");
     if (kernel == "kv_write") CheckKvCache(operand(0));
     if (kernel == "attention") CheckKvCache(operand(2));
+    if (HasState(kernel)) CheckState(operand(1));
   }
 
  private:
@@ -105,6 +109,14 @@ class CallChecker {
     const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, head_dim, v_dim));
     Require(cache.bytes / block_bytes >= static_cast<uint64_t>(blocks), "has ", cache.bytes, " bytes of KV cache for ", blocks, " blocks of ",
             block_bytes);
+  }
+
+  void CheckState(const Operand& state) const {
+    const int64_t entries = call_.ints[kernels::state_params::kEntries];
+    constexpr int64_t kMostEntries = 1 << 20;  // keeps the product below within 64 bits
+    Require(state.space == Space::kKvCache, "has its state elsewhere than in the KV pool");
+    Require(entries >= 1 && entries <= kMostEntries, "keeps ", entries, " entries of its state");
+    CheckAtLeast(state.rows, manifest_.max_slots * entries, "entries of a state for slots with a total");
   }
 
   const Plan& plan_;

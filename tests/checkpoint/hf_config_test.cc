@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/base/temporary_folder.h"
 
 namespace intaglio::checkpoint {
@@ -109,6 +111,16 @@ TEST(Rope, ReadsLlama3InBothStyles) {
     EXPECT_EQ(rope.high_freq_factor, 4.0);
     EXPECT_EQ(rope.original_max_position_embeddings, 32);
   }
+}
+
+TEST(HfConfig, ReadsInfinityAsPythonAndAsTransformersWriteIt) {
+  const HfConfig config = Parse(R"({"python":[0.5,Infinity],"transformers":[2,{"__float__":"Infinity"}],"words":["a"],"number":3})");
+  EXPECT_EQ(config.Floats("python"), (std::vector<double>{0.5, INFINITY}));
+  EXPECT_EQ(config.Floats("transformers"), (std::vector<double>{2, INFINITY}));
+  EXPECT_EQ(config.Floats("absent"), std::vector<double>{});
+  EXPECT_TRUE(config.is_number("number"));
+  EXPECT_FALSE(config.is_number("words"));
+  for (const char* key : {"words", "number"}) MessageOf(ErrorCode::kDataLoss, [&] { (void)config.Floats(key); });
 }
 
 TEST(Rope, ReadsTheOldNameOfItsType) {

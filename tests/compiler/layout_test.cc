@@ -123,6 +123,27 @@ TEST(PlaceKvCache, LayersTileThePoolExactly) {
   EXPECT_EQ(kv.pool_bytes, end);
 }
 
+TEST(PlaceKvCache, RecurrentStatesFollowTheLayersWithEntriesForAStepOfSpeculation) {
+  Graph graph = GraphWithCaches({0});
+  graph.states = {{.layer = 0, .name = "conv", .floats = 20, .lookback = 3}, {.layer = 0, .name = "recurrent", .floats = 64, .lookback = 1}};
+  const KvLayout kv = PlaceKvCache(graph, {.max_context = 64, .max_slots = 3, .largest_step = 64, .speculation = 4});
+  ASSERT_EQ(kv.states.size(), 2u);
+  EXPECT_EQ(kv.states[0].entries, 8);   // of 5 rows, and the 3 before the first of them
+  EXPECT_EQ(kv.states[0].offset, kv.layers[0].bytes);
+  EXPECT_EQ(kv.states[0].bytes, 3u * 8 * 32 * 4);   // 20 floats in whole lanes
+  EXPECT_EQ(kv.states[1].entries, 6);
+  EXPECT_EQ(kv.states[1].offset, kv.states[0].offset + kv.states[0].bytes);
+  EXPECT_EQ(kv.pool_bytes, kv.states[1].offset + 3u * 6 * 64 * 4);
+}
+
+TEST(PlaceKvCache, RefusesAStateThatNoMachineHolds) {
+  Graph graph = GraphWithCaches({0});
+  graph.states = {{.layer = 0, .name = "recurrent", .floats = int64_t{1} << 44}};
+  const std::string message =
+      MessageOf(ErrorCode::kInvalidArgument, [&] { (void)PlaceKvCache(graph, {.max_context = 64, .max_slots = 64, .largest_step = 1}); });
+  EXPECT_NE(message.find("--max-batch"), std::string::npos) << message;
+}
+
 TEST(PlaceKvCache, RefusesWhatNoMachineHolds) {
   Graph graph = GraphWithCaches({0});
   graph.kv_caches[0].kv_heads = 1 << 20;

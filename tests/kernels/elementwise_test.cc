@@ -89,12 +89,13 @@ TEST_P(ElementwiseCols, EveryKernelGivesTheSameBitsAtEveryLevelAndStoresItsColum
   const int64_t cols = GetParam();
   SCOPED_TRACE(testing::Message() << "seed " << kSeed);
   std::mt19937 random(kSeed);
-  const Matrix a(2, cols, random, 4.0f), b(2, cols, random), both(2, 2 * cols, random, 4.0f);
+  const Matrix a(2, cols, random, 4.0f), b(2, cols, random), both(2, 2 * cols, random, 4.0f), vector(1, cols, random);
   const auto inputs = [&](std::string_view name, const Matrix& out) {
-    if (name == "add" || name == "mul") return Call({out.tensor(), a.tensor(), b.tensor()});
+    if (name == "scale_columns") return Call({out.tensor(), a.tensor(), vector.tensor()});
+    if (name == "add" || name == "mul" || name == "sigmoid_gate") return Call({out.tensor(), a.tensor(), b.tensor()});
     return Call({out.tensor(), name.starts_with("gated") ? both.tensor() : a.tensor()});
   };
-  for (const char* name : {"add", "mul", "silu", "gelu_tanh", "gated_silu", "gated_gelu_tanh"}) {
+  for (const char* name : {"add", "mul", "silu", "gelu_tanh", "gated_silu", "gated_gelu_tanh", "scale_columns", "sigmoid_gate"}) {
     const Matrix expected(2, cols);
     RunKernel(name, Isa::kScalar, inputs(name, expected), kStep);
     for (Isa isa : SupportedIsas()) {
@@ -123,6 +124,17 @@ TEST(Elementwise, AddMulAndGatesDoWhatTheySay) {
   EXPECT_EQ(out.row(1)[3], acted.row(1)[3] * both.row(1)[23]);
 }
 
+TEST(Elementwise, ColumnsAreScaledAndGatesAreOfElementsOrRows) {
+  std::mt19937 random(kSeed);
+  const Matrix x(2, 20, random), vector(1, 20, random), gate(2, 20, random), row_gate(2, 1, random), out(2, 20);
+  RunKernel("scale_columns", Isa::kScalar, Call({out.tensor(), x.tensor(), vector.tensor()}), kStep);
+  EXPECT_EQ(out.row(1)[19], x.row(1)[19] * vector.row(0)[19]);
+  RunKernel("sigmoid_gate", Isa::kScalar, Call({out.tensor(), x.tensor(), gate.tensor()}), kStep);
+  EXPECT_NEAR(out.row(1)[19], x.row(1)[19] / (1 + std::exp(-gate.row(1)[19])), 1e-6);
+  RunKernel("sigmoid_gate", Isa::kScalar, Call({out.tensor(), x.tensor(), row_gate.tensor()}), kStep);
+  EXPECT_NEAR(out.row(1)[19], x.row(1)[19] / (1 + std::exp(-row_gate.row(1)[0])), 1e-6);
+}
+
 TEST(GatherRows, CopiesTheOutputRows) {
   std::mt19937 random(kSeed);
   const Matrix x(5, 40, random), out(3, 40);
@@ -143,6 +155,10 @@ TEST(Elementwise, ChecksRefuseWhatDoesNotFit) {
   EXPECT_NE(check("add", Call({out.tensor(), same.tensor(), narrow.tensor()})), nullptr);
   EXPECT_NE(check("mul", Call({out.tensor(), fewer.tensor(), same.tensor()})), nullptr);
   EXPECT_NE(check("silu", Call({out.tensor(), twice.tensor()})), nullptr);
+  EXPECT_NE(check("scale_columns", Call({out.tensor(), same.tensor(), same.tensor()})), nullptr);   // not one row
+  EXPECT_NE(check("scale_columns", Call({out.tensor(), narrow.tensor(), fewer.tensor()})), nullptr);
+  EXPECT_NE(check("sigmoid_gate", Call({out.tensor(), same.tensor(), narrow.tensor()})), nullptr);
+  EXPECT_NE(check("sigmoid_gate", Call({out.tensor(), same.tensor(), fewer.tensor()})), nullptr);
   EXPECT_EQ(check("gated_silu", Call({out.tensor(), twice.tensor()})), nullptr);
   EXPECT_NE(check("gated_silu", Call({out.tensor(), same.tensor()})), nullptr);
   KernelCall strided = Call({out.tensor(), same.tensor()});

@@ -11,7 +11,7 @@ using Function = void (*)(std::span<const float>, float*) noexcept;
 
 struct Level {
   Isa isa;
-  Function exp, log, tanh;
+  Function exp, log, tanh, softplus;
   decltype(&scalar::ExponentialOf) exponential;
   decltype(&scalar::PhiloxOf) philox;
 };
@@ -19,9 +19,11 @@ struct Level {
 std::vector<Level> Levels() {
   std::vector<Level> levels;
   for (Isa isa : SupportedIsas()) {
-    if (isa == Isa::kScalar) levels.push_back({isa, scalar::ExpOf, scalar::LogOf, scalar::TanhOf, scalar::ExponentialOf, scalar::PhiloxOf});
-    if (isa == Isa::kAvx2) levels.push_back({isa, avx2::ExpOf, avx2::LogOf, avx2::TanhOf, avx2::ExponentialOf, avx2::PhiloxOf});
-    if (isa == Isa::kAvx512) levels.push_back({isa, avx512::ExpOf, avx512::LogOf, avx512::TanhOf, avx512::ExponentialOf, avx512::PhiloxOf});
+    if (isa == Isa::kScalar)
+      levels.push_back({isa, scalar::ExpOf, scalar::LogOf, scalar::TanhOf, scalar::SoftplusOf, scalar::ExponentialOf, scalar::PhiloxOf});
+    if (isa == Isa::kAvx2) levels.push_back({isa, avx2::ExpOf, avx2::LogOf, avx2::TanhOf, avx2::SoftplusOf, avx2::ExponentialOf, avx2::PhiloxOf});
+    if (isa == Isa::kAvx512)
+      levels.push_back({isa, avx512::ExpOf, avx512::LogOf, avx512::TanhOf, avx512::SoftplusOf, avx512::ExponentialOf, avx512::PhiloxOf});
   }
   return levels;
 }
@@ -70,6 +72,12 @@ TEST(Math, TanhHasTheSameBitsAtEveryLevel) {
   }
 }
 
+// Where it is tiny as well: the length of a step of a state space model is a softplus.
+TEST(Math, SoftplusIsWithinFourUlpWhereverItIsANormalNumber) {
+  const std::vector<float> x = Spread(-80.0f, 40.0f, 400003);
+  EXPECT_LE(WorstUlp(x, Apply(scalar::SoftplusOf, x), [](double v) { return std::log1p(std::exp(v)); }), 4.0);
+}
+
 TEST(Math, ExpOfZeroIsOneAndFarBelowIsTinyButPositive) {
   const std::vector<float> y = Apply(scalar::ExpOf, {0.0f, -0.0f, -1000.0f, -INFINITY, 1000.0f});
   EXPECT_EQ(y[0], 1.0f);
@@ -96,6 +104,7 @@ TEST(Math, AllLevelsGiveTheSameBits) {
   for (const Level& level : Levels()) {
     EXPECT_EQ(std::memcmp(Apply(level.exp, x).data(), Apply(scalar::ExpOf, x).data(), x.size() * 4), 0) << Name(level.isa);
     EXPECT_EQ(std::memcmp(Apply(level.log, positive).data(), Apply(scalar::LogOf, positive).data(), x.size() * 4), 0) << Name(level.isa);
+    EXPECT_EQ(std::memcmp(Apply(level.softplus, x).data(), Apply(scalar::SoftplusOf, x).data(), x.size() * 4), 0) << Name(level.isa);
     level.exponential(words, exponential.data());
     EXPECT_EQ(std::memcmp(exponential.data(), expected.data(), words.size() * 4), 0) << Name(level.isa);
   }

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "parity/tolerances.h"
+
 namespace intaglio::models {
 namespace {
 
@@ -17,7 +19,9 @@ using graph::Node;
 using graph::Op;
 
 const std::string kFixtures = INTAGLIO_SOURCE_DIR "/tests/fixtures/";
-constexpr double kLogitTolerance = 5e-4, kProbeTolerance = 2e-5, kRotaryTolerance = 1e-5;   // fixtures/README.md, "Tolerances"
+constexpr double kRotaryTolerance = 1e-5;   // fixtures/README.md, "Tolerances"
+
+parity::Tolerances TolerancesOf(const Fixture& fixture) { return parity::TolerancesOf(fixture.config().architecture()); }
 
 template <typename T>
 std::vector<T> Elements(const TensorView& tensor) {
@@ -112,7 +116,7 @@ void ExpectExperts(const Fixture& fixture, const Graph& graph, const std::vector
     for (const auto& [id, weight] : chosen) ids.push_back(id), weights.push_back(weight);
   }
   EXPECT_EQ(values[static_cast<size_t>(graph.probes.at(prefix + "expert_ids"))].i32, ids);
-  ExpectNear(values[static_cast<size_t>(graph.probes.at(prefix + "expert_weights"))].f32, weights, kProbeTolerance, prefix + "expert_weights");
+  ExpectNear(values[static_cast<size_t>(graph.probes.at(prefix + "expert_weights"))].f32, weights, TolerancesOf(fixture).probes, prefix + "expert_weights");
 }
 
 void ExpectProbes(const Fixture& fixture, const Graph& graph, const std::vector<Buffer>& values) {
@@ -130,7 +134,7 @@ void ExpectProbes(const Fixture& fixture, const Graph& graph, const std::vector<
       const auto probe = graph.probes.find(name.substr(3));
       ASSERT_NE(probe, graph.probes.end()) << name;
       const std::vector<float> expected = HeadsLast(fixture.Floats(name), fixture.golden().tensor(name).shape);
-      ExpectNear(values[static_cast<size_t>(probe->second)].f32, expected, kProbeTolerance * LargestEntry(expected), name);
+      ExpectNear(values[static_cast<size_t>(probe->second)].f32, expected, TolerancesOf(fixture).probes * LargestEntry(expected), name);
     }
   }
   EXPECT_GE(num_compared, 14U);
@@ -181,7 +185,7 @@ void ExpectMatchesTransformers(const std::string& fixture_name) {
     const std::vector<int32_t> ids = fixture.Ids(prompt + ".input_ids");
     const Graph graph = BuildFor(fixture, ids.size());
     const std::vector<Buffer> values = RunPrompt(fixture, graph, ids);
-    ExpectNear(values[static_cast<size_t>(graph.logits)].f32, fixture.Floats(prompt + ".logits"), kLogitTolerance, "logits");
+    ExpectNear(values[static_cast<size_t>(graph.logits)].f32, fixture.Floats(prompt + ".logits"), TolerancesOf(fixture).logits, "logits");
     if (prompt == "p1") ExpectProbes(fixture, graph, values);
   }
 }

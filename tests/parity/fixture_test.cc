@@ -2,10 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include "base/fail.h"
 #include "intaglio/parity.h"
 #include "kernels/isa.h"
+#include "tests/base/temporary_folder.h"
 #include "tests/parity/exported.h"
 
 namespace intaglio::test {
@@ -30,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, Parity,
                          testing::Values("llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny",
                                          "qwen2-tiny", "qwen3-tiny", "gemma3-text-tiny", "phi3-tiny", "phi3-longrope-tiny", "granite-tiny",
                                          "gemma2-tiny", "smollm3-tiny", "olmo2-tiny", "mixtral-tiny", "qwen3-moe-tiny", "qwen3-moe-nonorm-tiny",
-                                         "granitemoe-tiny", "gpt-oss-tiny", "llama4-text-tiny", "deepseek-v3-tiny", "deepseek-v3-noqlora-tiny"),
+                                         "granitemoe-tiny", "gpt-oss-tiny", "llama4-text-tiny", "deepseek-v3-tiny", "deepseek-v3-noqlora-tiny", "qwen3-next-tiny", "falcon-h1-tiny"),
                          [](const testing::TestParamInfo<std::string>& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -40,9 +43,12 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, Parity,
 TEST(CompareFixture, AFolderWithoutGoldensIsAnError) { EXPECT_THROW((void)CompareFixture(FixturePath("_base")), Error); }
 
 TEST(CompareFixture, AModelThatCannotBeExportedIsReportedNotThrown) {
-  const ParityReport report = CompareFixture(FixturePath("falcon-h1-tiny"));
+  const TemporaryFolder folder;
+  std::filesystem::copy(FixturePath("llama-tiny"), folder.path(), std::filesystem::copy_options::recursive);
+  std::ofstream(folder.path() / "config.json") << R"({"architectures": ["UnheardOfForCausalLM"]})";
+  const ParityReport report = CompareFixture(folder.path());
   EXPECT_FALSE(report.is_ok());
-  EXPECT_NE(report.error.find("FalconH1ForCausalLM"), std::string::npos) << report.error;
+  EXPECT_NE(report.error.find("UnheardOfForCausalLM"), std::string::npos) << report.error;
 }
 
 }  // namespace

@@ -66,5 +66,19 @@ TEST(Allocation, AStepMakesNone) {
   EXPECT_EQ(num_allocations - before, 0);
 }
 
+TEST(Allocation, ComputingALostStateAgainMakesNone) {
+  const auto engine = Engine::Load(test::ExportedBundle("falcon-h1-tiny", /*speculation=*/3), {.threads = 2, .isa = {}, .verify_checksums = true});
+  const int32_t slot = engine->AcquireSlot().value();
+  const std::vector<int32_t> chunk(40, 3), one{9};
+  const StepSequence prompt{.slot = slot, .tokens = chunk, .outputs = 1, .sampling = nullptr};
+  const StepSequence decode{.slot = slot, .tokens = one, .outputs = 1, .sampling = nullptr};
+  const int64_t before = num_allocations;
+  (void)engine->Step(StepKind::kContextEncoding, {&prompt, 1});
+  engine->Truncate(slot, 20);
+  (void)engine->Step(StepKind::kTokenGeneration, {&decode, 1});
+  EXPECT_EQ(engine->length(slot), 21);
+  EXPECT_EQ(num_allocations - before, 0);
+}
+
 }  // namespace
 }  // namespace intaglio

@@ -2,6 +2,7 @@
 // something; it must never crash, hang or write outside its memory.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -31,10 +32,14 @@ void Use(Engine& engine) {
   (void)engine.Step(StepKind::kTokenGeneration, {&token, 1});
 }
 
-class HostileBundle : public testing::TestWithParam<const char*> {
+struct Case {
+  const char *fixture, *file;
+};
+
+class HostileBundle : public testing::TestWithParam<Case> {
  protected:
   HostileBundle() {
-    const std::filesystem::path bundle = test::ExportedBundle("qwen3-tiny");
+    const std::filesystem::path bundle = test::ExportedBundle(GetParam().fixture);
     bundle_ = bundle.parent_path() / "hostile";
     std::filesystem::remove_all(bundle_);
     std::filesystem::copy(bundle, bundle_);
@@ -43,7 +48,7 @@ class HostileBundle : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(HostileBundle, IsRefusedOrHarmless) {
-  const std::string whole = ReadAll(bundle_ / GetParam());
+  const std::string whole = ReadAll(bundle_ / GetParam().file);
   const auto seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
@@ -52,7 +57,7 @@ TEST_P(HostileBundle, IsRefusedOrHarmless) {
   for (int round = 0; round < kRounds; ++round) {
     std::string bytes = whole;
     for (auto changes = 1 + random() % 3; changes > 0; --changes) bytes[random() % bytes.size()] = static_cast<char>(random() % 256);
-    WriteAll(bundle_ / GetParam(), bytes);
+    WriteAll(bundle_ / GetParam().file, bytes);
     try {
       Use(*Engine::Load(bundle_, {.threads = 1, .isa = {}, .verify_checksums = false}));
     } catch (const Error&) { ++num_refused; }
@@ -61,15 +66,21 @@ TEST_P(HostileBundle, IsRefusedOrHarmless) {
 }
 
 TEST_P(HostileBundle, IsRefusedWhenCutShort) {
-  const std::string whole = ReadAll(bundle_ / GetParam());
+  const std::string whole = ReadAll(bundle_ / GetParam().file);
   for (size_t size : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 2}) {
-    WriteAll(bundle_ / GetParam(), whole.substr(0, size));
+    WriteAll(bundle_ / GetParam().file, whole.substr(0, size));
     EXPECT_THROW((void)Engine::Load(bundle_, {.threads = 1, .isa = {}, .verify_checksums = false}), Error) << size << " bytes";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, HostileBundle, testing::Values("manifest.json", "plan.bin"),
-                         [](const auto& info) { return std::string(info.param).substr(0, std::string_view(info.param).find('.')); });
+// Attention alone; a recurrent state beside it.
+constexpr Case kCases[] = {
+    {"qwen3-tiny", "manifest.json"}, {"qwen3-tiny", "plan.bin"}, {"falcon-h1-tiny", "manifest.json"}, {"falcon-h1-tiny", "plan.bin"}};
+INSTANTIATE_TEST_SUITE_P(Files, HostileBundle, testing::ValuesIn(kCases), [](const auto& info) {
+  std::string name = std::string(info.param.fixture) + "_" + info.param.file;
+  std::ranges::replace_if(name, [](char c) { return c == '-' || c == '.'; }, '_');
+  return name;
+});
 
 }  // namespace
 }  // namespace intaglio

@@ -59,6 +59,44 @@ TEST(KvCacheManager, AGroupTooSmallForItsWindowIsRefused) {
   EXPECT_THROW(KvCacheManager(kSlots, kContext, kMaxRows, groups), Error);
 }
 
+// As many entries as a step of 3 proposals needs: it appends 4 tokens, and may lose any of them.
+TEST(KvCacheManager, RecurrentStateIsKeptForEveryLengthOfAStepOfSpeculation) {
+  KvCacheManager kv(kSlots, kContext, kMaxRows, kGroups, /*state_entries=*/5);
+  const int32_t slot = kv.Acquire().value();
+  kv.Append(slot, 20);
+  for (int32_t length = 20; length < 40; ++length) {
+    kv.Append(slot, 4);
+    EXPECT_EQ(kv.shortest_truncation(slot), length);
+    kv.Truncate(slot, length + 1);
+    EXPECT_FALSE(kv.has_lost_state(slot));
+  }
+}
+
+TEST(KvCacheManager, RecurrentStateIsLostWithinALongStepAndIsNeverAtItsStart) {
+  KvCacheManager kv(kSlots, kContext, kMaxRows, kGroups, /*state_entries=*/2);
+  const int32_t slot = kv.Acquire().value();
+  kv.Append(slot, 10);
+  kv.Append(slot, 30);
+  EXPECT_EQ(kv.shortest_truncation(slot), 10);
+  kv.Truncate(slot, 39);
+  EXPECT_FALSE(kv.has_lost_state(slot));
+  kv.Truncate(slot, 38);
+  EXPECT_TRUE(kv.has_lost_state(slot));
+  kv.Truncate(slot, 0);
+  EXPECT_FALSE(kv.has_lost_state(slot));
+  kv.Append(slot, 1);
+  EXPECT_FALSE(kv.has_lost_state(slot));
+}
+
+TEST(KvCacheManager, WithoutRecurrentStateNoneIsLost) {
+  KvCacheManager kv(kSlots, kContext, kMaxRows, kGroups);
+  const int32_t slot = kv.Acquire().value();
+  kv.Append(slot, 30);
+  EXPECT_EQ(kv.shortest_truncation(slot), 1);
+  kv.Truncate(slot, 3);
+  EXPECT_FALSE(kv.has_lost_state(slot));
+}
+
 // What the attention kernels rely on: every position that the last step or a later one can see has a block.
 void ExpectReachable(const KvCacheManager& kv, int32_t slot, int32_t begin_of_last_step) {
   const int32_t length = kv.length(slot), first_visible = std::max(0, std::min(begin_of_last_step, length) - kWindow + 1);

@@ -82,6 +82,12 @@ std::string Fault(const bundle::Call& call) { return Fault(MakePlan(call)); }
 
 bool Contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
+bundle::Call StatefulCall() {
+  bundle::Call call = MakeCall("ssm_scan", {F32(Space::kArena, 8, 16), F32(Space::kKvCache, 6, 256)});
+  call.ints[kernels::state_params::kEntries] = 3;
+  return call;
+}
+
 TEST(CheckPlans, AcceptsWhatFits) {
   EXPECT_EQ(Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), Packed(kVocab, 16)})), "");
   EXPECT_EQ(Fault(Attention()), "");
@@ -164,6 +170,22 @@ TEST(CheckManifest, AbsurdSizesAreRefusedBeforeAnythingIsAllocated) {
   manifest = MakeManifest();
   manifest.kv_groups[0].blocks_per_slot = int64_t{1} << 60;
   EXPECT_THROW(CheckManifest(manifest), Error);
+}
+
+TEST(CheckPlans, AStateNeedsRoomForTheEntriesOfEverySlotInTheKvPool) {
+  EXPECT_EQ(Fault(MakePlan(StatefulCall())), "");
+  bundle::Call call = StatefulCall();
+  call.ints[kernels::state_params::kEntries] = 4;
+  EXPECT_NE(Fault(MakePlan(call)).find("entries of a state"), std::string::npos);
+  for (int64_t entries : {int64_t{0}, int64_t{-3}, int64_t{1} << 62}) {
+    call.ints[kernels::state_params::kEntries] = entries;
+    EXPECT_NE(Fault(MakePlan(call)).find("entries of its state"), std::string::npos) << entries;
+  }
+  call = StatefulCall();
+  call.operands[1].space = Space::kArena;
+  EXPECT_NE(Fault(MakePlan(call)).find("elsewhere than in the KV pool"), std::string::npos);
+  call.operands[1].space = Space::kWeights;
+  EXPECT_NE(Fault(MakePlan(call)).find("write to weights"), std::string::npos);
 }
 
 }  // namespace

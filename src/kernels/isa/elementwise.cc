@@ -1,5 +1,5 @@
 // Kernels that look at one element of each operand. A task is one row; exactly `cols` columns are stored.
-#include "kernels/isa/math.h"
+#include "kernels/isa/activations.h"
 #include "kernels/params.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
@@ -15,14 +15,6 @@ INTAGLIO_INLINE void ForLanes(int64_t cols, float* out, Op op) {
     StoreFirst(out + i, op([i, n](const float* p) { return LoadFirst(p + i, n); }), n);
   }
 }
-
-// x / (1 + e^-z): where e^-z would leave the range of Exp the answer is zero, not x / e^88.
-INTAGLIO_INLINE F32 TimesSigmoid(F32 x, F32 z) {
-  const F32 y = Div(x, Add(Set(1.0f), Exp(Sub(Zero(), z))));
-  return SelectLess(z, Set(-87.0f), Set(-0.0f), y);
-}
-
-INTAGLIO_INLINE F32 SiluLanes(F32 x) { return TimesSigmoid(x, x); }
 
 // 0.5 x (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), as PyTorch's gelu(approximate="tanh"). Since (1 + tanh u) / 2 is the
 // sigmoid of 2u, there is no cancellation near zero or at either end.
@@ -47,6 +39,21 @@ void Scale(const KernelCall& call, const StepView&, int, int64_t row, std::byte*
   const float* x = call[1].f32(row);
   const F32 factor = Set(call.params.floats[scalar_params::kValue]);
   ForLanes(call[0].cols, call[0].f32(row), [=](auto load) { return Mul(load(x), factor); });
+}
+
+void ScaleColumns(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *x = call[1].f32(row), *vector = call[2].f32();
+  ForLanes(call[0].cols, call[0].f32(row), [x, vector](auto load) { return Mul(load(x), load(vector)); });
+}
+
+void SigmoidGate(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *x = call[1].f32(row), *gate = call[2].f32(row);
+  if (call[2].cols == 1) {
+    const F32 factor = TimesSigmoid(Set(1.0f), Set(*gate));
+    ForLanes(call[0].cols, call[0].f32(row), [=](auto load) { return Mul(load(x), factor); });
+  } else {
+    ForLanes(call[0].cols, call[0].f32(row), [x, gate](auto load) { return TimesSigmoid(load(x), load(gate)); });
+  }
 }
 
 void Softcap(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {

@@ -29,6 +29,10 @@ void TanhOf(std::span<const float> x, float* y) noexcept {
   ForLanes(x, y, [](F32 v) { return Tanh(v); });
 }
 
+void SoftplusOf(std::span<const float> x, float* y) noexcept {
+  ForLanes(x, y, [](F32 v) { return Softplus(v); });
+}
+
 void ExponentialOf(std::span<const uint32_t> words, float* y) noexcept {
   for (size_t i = 0; i < words.size(); ++i) y[i] = First(Exponential(SetU32(words[i])));
 }

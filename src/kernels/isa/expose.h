@@ -10,6 +10,7 @@
   void ExpOf(std::span<const float> x, float* y) noexcept;                                                                   \
   void LogOf(std::span<const float> x, float* y) noexcept;                                                                   \
   void TanhOf(std::span<const float> x, float* y) noexcept;                                                                  \
+  void SoftplusOf(std::span<const float> x, float* y) noexcept;                                                              \
   void ExponentialOf(std::span<const uint32_t> words, float* y) noexcept;                                                    \
   /* The block of one counter. */                                                                                            \
   void PhiloxOf(const uint32_t (&counter)[4], uint64_t key, uint32_t (&words)[4]) noexcept;                                  \

@@ -1,4 +1,4 @@
-// exp, log and tanh of our own over 16 lanes: only add, multiply, FMA, divide, so the same bits at every level. No libm.
+// exp, log, softplus and tanh of our own over 16 lanes: only add, multiply, FMA, divide, so the same bits at every level. No libm.
 // Sources of the polynomials: Cephes expf (degree 5 in r times r^2, plus r, plus 1; error within 2 ulp over the clamped range) and logf.
 #pragma once
 #include "kernels/isa/simd.h"
@@ -44,6 +44,15 @@ INTAGLIO_INLINE F32 Log(F32 x) {
   p = Fma(e, Set(-2.12194440e-4f), p);                                        // ln 2 in two parts, as in Exp
   p = Fma(square, Set(-0.5f), p);
   return Fma(e, Set(0.693359375f), Add(m, p));
+}
+
+// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). The second term is log(u) t / (u - 1) with t = e^-|x| and u = 1 + t as rounded, which
+// keeps its relative accuracy where t is small (W. Kahan; HP-15C Advanced Functions Handbook, 1982, appendix).
+INTAGLIO_INLINE F32 Softplus(F32 x) {
+  const F32 minus_x = Sub(Zero(), x), t = Exp(Sub(Zero(), Max(x, minus_x)));
+  const F32 u = Add(Set(1.0f), t), rounded = Sub(u, Set(1.0f));
+  const F32 log = SelectLess(Zero(), rounded, Mul(Log(u), Div(t, rounded)), t);
+  return Add(Max(x, Zero()), log);
 }
 
 // Hyperbolic tangent. Near zero Cephes tanhf's polynomial (within 1 ulp or so), else 1 - 2 / (e^2|x| + 1).

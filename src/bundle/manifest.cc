@@ -16,6 +16,12 @@ Json ToJsonObject(const KvLayer& layer) {
   if (layer.v_dim != 0) json["v_dim"] = layer.v_dim;
   return json;
 }
+Json ToJsonObject(const EmbeddingEntry& embedding) {
+  return {{"dim", embedding.dim},
+          {"pooling", embedding.pooling},
+          {"is_normalised", embedding.is_normalised},
+          {"needs_whole_sequences", embedding.needs_whole_sequences}};
+}
 Json ToJsonObject(const WeightEntry& weight) {
   return {{"name", weight.name},         {"layout", weight.layout},
           {"dtype", Name(weight.dtype)}, {"shape", static_cast<const std::vector<int64_t>&>(weight.shape)},
@@ -48,6 +54,11 @@ class Fields {
     const Json& value = At(key);
     Require(value.is_string(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a string");
     out = value.get<std::string>();
+  }
+  void Bool(const char* key, bool& out) const {
+    const Json& value = At(key);
+    Require(value.is_boolean(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not true or false");
+    out = value.get<bool>();
   }
   void Type(const char* key, DType& out) const {
     std::string name;
@@ -108,6 +119,15 @@ void Read(const Fields& in, WeightEntry& weight) {
   in.Number("bytes", weight.bytes);
 }
 
+EmbeddingEntry ReadEmbedding(const Fields& in) {
+  EmbeddingEntry embedding;
+  in.Number("dim", embedding.dim, 1);
+  in.String("pooling", embedding.pooling);
+  in.Bool("is_normalised", embedding.is_normalised);
+  in.Bool("needs_whole_sequences", embedding.needs_whole_sequences);
+  return embedding;
+}
+
 template <typename T>
 void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
   for (const Json& item : in.List(key)) Read(Fields(item, StrCat(in.path(), ": ", key, '[', out.size(), ']')), out.emplace_back());
@@ -146,6 +166,8 @@ std::string ToJson(const Manifest& m) {
       {"weights", ToJsonList(m.weights)},
       {"files", files}};
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
+  json["task"] = m.embedding ? "embed" : "generate";
+  if (m.embedding) json["embedding"] = ToJsonObject(*m.embedding);
   // The source's name may be any bytes: what is not UTF-8 is replaced.
   return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
@@ -179,6 +201,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Numbers("eos_ids", m.eos_ids);
   in.Number("bos_id", m.bos_id, -1);
   in.Number("pad_id", m.pad_id, -1);
+  if (in.json().contains("embedding")) m.embedding = ReadEmbedding(in.Object("embedding"));
   ReadList(in, "kv_groups", m.kv_groups);
   ReadList(in, "kv_layers", m.kv_layers);
   const Fields memory = in.Object("memory");

@@ -5,6 +5,18 @@ namespace intaglio::layers {
 using graph::Builder;
 using graph::ValueRef;
 
+ValueRef Activate(const Builder& b, ValueRef x, Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return Silu(b, x);
+    case Activation::kGeluTanh:
+      return GeluTanh(b, x);
+    case Activation::kGelu:
+      return Gelu(b, x);
+  }
+  return x;
+}
+
 ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) {
   b.Probe("mlp_in", x);
   const int64_t size = config.intermediate_size;
@@ -14,7 +26,7 @@ ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) {
                          {.module = "gate_up_proj", .first_row = first_row, .all_rows = 2 * size});
   };
   const ValueRef gate = project("gate_proj", 0), up = project("up_proj", size);
-  const ValueRef activated = config.activation == Activation::kSilu ? Silu(b, gate) : GeluTanh(b, gate);
+  const ValueRef activated = Activate(b, gate, config.activation);
   const KSplit split{.shard = graph::Shard::kColumns, .segments = PlainSegments(config.intermediate_size)};
   return b.Probe("mlp_out", RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split));
 }

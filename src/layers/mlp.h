@@ -4,7 +4,7 @@
 
 namespace intaglio::layers {
 
-enum class Activation : uint8_t { kSilu, kGeluTanh };
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
 
 struct MlpConfig {
   int64_t intermediate_size = 0;
@@ -12,6 +12,8 @@ struct MlpConfig {
   Bias bias = Bias::kNone;   // of all three projections
   Storage gate_up = Storage::kSeparate;   // stacked: "gate_up_proj", gate first
 };
+
+[[nodiscard]] graph::ValueRef Activate(const graph::Builder& b, graph::ValueRef x, Activation activation);
 
 // down_proj(activation(gate_proj(x)) * up_proj(x)). Probes: mlp_in, mlp_out.
 [[nodiscard]] graph::ValueRef GatedMlp(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config);

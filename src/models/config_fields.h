@@ -35,6 +35,12 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 // A size: positive, and small enough that no product of sizes overflows.
 [[nodiscard]] int64_t Size(const checkpoint::HfConfig& config, std::string_view key, std::optional<int64_t> otherwise = std::nullopt);
 
+// `num_hidden_layers`.
+[[nodiscard]] size_t LayerCount(const checkpoint::HfConfig& config);
+
+// The activation of the MLP, from the field and the default that `defaults` names.
+[[nodiscard]] layers::Activation ParseActivation(const checkpoint::HfConfig& config, const FamilyDefaults& defaults);
+
 // A positive number that fits in f32.
 [[nodiscard]] float PositiveNumber(const checkpoint::HfConfig& config, std::string_view key, double otherwise);
 

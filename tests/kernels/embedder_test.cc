@@ -96,7 +96,7 @@ TEST(Gelu, MatchesDoubleWithTheSameBitsAtEveryLevel) {
     if (v > -5 && v != 0) worst_relative = std::max(worst_relative, error / std::fabs(expected));
   }
   EXPECT_LE(worst, 5e-7);            // half a unit of the last place of 8, where gelu(x) is x
-  EXPECT_LE(worst_relative, 1e-6);
+  EXPECT_LE(worst_relative, 2e-6);   // that of rounding x / sqrt(2), squared in an exponent
   for (Isa isa : SupportedIsas()) {
     const Matrix other(1, kCols);
     RunKernel("gelu", isa, Call({other.tensor(), x.tensor()}), step);

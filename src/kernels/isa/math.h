@@ -87,7 +87,7 @@ INTAGLIO_INLINE F32 ErfcTail(F32 x) {
 }
 
 // The standard normal distribution function times x, which is gelu: x / 2 * (1 + erf(x / sqrt(2))), without the cancellation that this form
-// has for negative x. Within 5e-7 of |gelu(x)| above x = -5 (tests/kernels/math_test.cc has the figures).
+// has for negative x. Measured against double for |x| < 9.8: 2.4e-7 at most, and 1.4e-6 of gelu(x) itself above x = -5.
 INTAGLIO_INLINE F32 GeluLanes(F32 x) {
   const F32 y = Mul(x, Set(0.70710678118654752f)), size = Max(y, Sub(Zero(), y)), square = Mul(y, y);
   F32 p = Set(7.853861353153693e-5f);

@@ -166,8 +166,7 @@ std::string ToJson(const Manifest& m) {
       {"weights", ToJsonList(m.weights)},
       {"files", files}};
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
-  json["task"] = m.embedding ? "embed" : "generate";
-  if (m.embedding) json["embedding"] = ToJsonObject(*m.embedding);
+  if (m.embedding) json["task"] = "embed", json["embedding"] = ToJsonObject(*m.embedding);
   // The source's name may be any bytes: what is not UTF-8 is replaced.
   return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }

@@ -54,9 +54,9 @@ std::vector<Refusal> Refusals() {
   return {
       {"UnknownArchitecture",
        "llama-tiny",
-       {{"architectures", {"BertModel"}}},
+       {{"architectures", {"XlnetModel"}}},
        kUnsupported,
-       "unknown architecture \"BertModel\"; known: Gemma2ForCausalLM, Gemma3ForCausalLM, "},
+       "unknown architecture \"XlnetModel\"; known: BertModel, Gemma2ForCausalLM, Gemma3ForCausalLM, "},
       {"NoArchitecture", "llama-tiny", {{"architectures", "absent"}}, kDataLoss, "architectures"},
       {"MissingSize", "llama-tiny", {{"hidden_size", "absent"}}, kDataLoss, "hidden_size"},
       {"HugeSize", "llama-tiny", {{"vocab_size", 1e15}}, kDataLoss, "vocab_size"},
@@ -70,7 +70,7 @@ std::vector<Refusal> Refusals() {
        kDataLoss,
        "hidden_size 64 is not a multiple of num_attention_heads 6"},
       {"UnknownActivation", "llama-tiny", {{"hidden_act", "relu"}}, kUnsupported, "hidden_act is \"relu\"; supported: silu, gelu_pytorch_tanh"},
-      {"UnknownActivationOfGemma", "gemma3-text-tiny", {{"hidden_activation", "gelu"}}, kUnsupported, "hidden_activation is \"gelu\""},
+      {"UnknownActivationOfGemma", "gemma3-text-tiny", {{"hidden_activation", "relu"}}, kUnsupported, "hidden_activation is \"relu\""},
       {"UnknownRopeType",
        "llama-tiny",
        {{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2.0}}}},
@@ -105,7 +105,15 @@ std::vector<Refusal> Refusals() {
       {"TooFewNoRopeLayers", "smollm3-tiny", {{"no_rope_layers", {1, 0}}}, kDataLoss, "no_rope_layers has 2 entries for 4 layers"},
       {"SlidingSmolLm3WithoutWindow", "smollm3-tiny", {{"layer_types", {"full_attention", "sliding_attention", "full_attention", "full_attention"}}}, kDataLoss,
        "use_sliding_window is not true or sliding_window is missing"},
-      {"Bidirectional", "gemma3-text-tiny", {{"use_bidirectional_attention", true}}, kUnsupported, "use_bidirectional_attention is true"},
+      {"Bidirectional", "gemma3-text-tiny", {{"use_bidirectional_attention", true}}, kUnsupported,
+       "has no next token, since its attention is bidirectional"},
+      {"Headless", "gemma3-text-tiny", {{"architectures", {"Gemma3TextModel"}}}, kUnsupported, "has no next token without a head"},
+      {"RelativePositionsOfBert", "bert-embedding-tiny", {{"position_embedding_type", "relative_key"}}, kUnsupported,
+       "position_embedding_type is \"relative_key\"; supported: absolute"},
+      {"BertAsADecoder", "bert-embedding-tiny", {{"is_decoder", true}}, kUnsupported, "is_decoder is true"},
+      {"BertWithHeadsOfUnequalSize", "bert-embedding-tiny", {{"num_attention_heads", 5}}, kDataLoss,
+       "hidden_size 64 is not a multiple of num_attention_heads 5"},
+      {"UnknownActivationOfBert", "bert-embedding-tiny", {{"hidden_act", "gelu_fast"}}, kUnsupported, "hidden_act is \"gelu_fast\""},
   };
 }
 

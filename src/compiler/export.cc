@@ -120,7 +120,8 @@ std::vector<std::string> UnusedTensors(const compiler::WeightLayout& weights, co
   }
   std::vector<std::string> notes;
   for (const std::string& name : checkpoint.tensor_names()) {
-    if (!used.contains(name) && !name.ends_with("rotary_emb.inv_freq") && !name.ends_with("position_ids")) notes.push_back(StrCat("tensor ", name, " of the checkpoint is not used"));
+    const bool is_buffer = name.ends_with("rotary_emb.inv_freq") || name.ends_with("position_ids");
+    if (!used.contains(name) && !is_buffer) notes.push_back(StrCat("tensor ", name, " of the checkpoint is not used"));
   }
   return notes;
 }

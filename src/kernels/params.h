@@ -71,7 +71,8 @@ namespace clamp_params { enum Float { kAlpha = 0, kLimit = 1 }; }
 // scale: out, x: x * value.  softcap: out, x: value * tanh(x / value). out may alias x.
 namespace scalar_params { enum Float { kValue = 0 }; }
 // gelu, tanh: out, x. gelu is x / 2 * (1 + erf(x / sqrt(2))).
-// layer_norm: out, x, weight f32 1 x C, bias f32 1 x C                                (x - mean) / sqrt(variance + eps) * weight + bias; out may alias x
+// layer_norm: out, x, weight f32 1 x C, bias f32 1 x C                                (x - mean) / sqrt(variance + eps) * weight + bias
+//   out may alias x
 namespace layer_norm_params { enum Float { kEps = 0 }; }
 // unit_norm: out, x                                                                   x / max(|x|, 1e-12); out may alias x
 // add_position: out, x, table f32 [max_position, C], constant f32 1 x C               (x + constant) + table[positions[r]]; out may alias x

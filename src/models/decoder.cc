@@ -98,11 +98,15 @@ class DecoderModel final : public Model {
   const ModelOptions options_;
 };
 
-const Architecture* Find(const std::string& name) {
+constexpr std::string_view kHeadless = "Model", kWithHead = "ForCausalLM";
+
+// By its own name, or (a decoder saved without its head) by that of the model with one: MistralModel is MistralForCausalLM's.
+const Architecture* Find(std::string_view name) {
   for (const Architecture* architecture : Architectures()) {
     if (std::ranges::find(architecture->hf_names, name) != architecture->hf_names.end()) return architecture;
   }
-  return nullptr;
+  if (!name.ends_with(kHeadless)) return nullptr;
+  return Find(StrCat(name.substr(0, name.size() - kHeadless.size()), kWithHead));
 }
 
 }  // namespace
@@ -121,7 +125,7 @@ std::unique_ptr<Model> ParseModel(const checkpoint::HfConfig& config, ModelOptio
 
 bool IsHeadless(const checkpoint::HfConfig& config) {
   const std::string name = config.architecture();
-  return Find(name) != nullptr && name.ends_with("Model");
+  return Find(name) != nullptr && name.ends_with(kHeadless);
 }
 
 std::vector<std::string> KnownArchitectures() {

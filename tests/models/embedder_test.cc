@@ -184,5 +184,17 @@ TEST(Embedder, NamesWeightsAsAModelWithoutAHeadDoes) {
   for (const graph::Weight& weight : graph.weights) EXPECT_FALSE(weight.name.starts_with("model.")) << weight.name;
 }
 
+TEST(Embedder, MayBeAnyDecoderSavedWithoutItsHead) {
+  const HfConfig config = HfConfig::Parse(
+      R"({"architectures": ["MistralModel"], "model_type": "mistral", "vocab_size": 50, "hidden_size": 64, "num_hidden_layers": 1,
+          "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64, "rms_norm_eps": 1e-5})",
+      "config.json");
+  EXPECT_TRUE(IsHeadless(config));
+  const auto model = ParseModel(config, {.embedder = EmbedderConfig{.pooling = Pooling::kLast, .dense = {}}, .has_prefix = false});
+  EXPECT_EQ(model->architecture(), "MistralModel");
+  const graph::Graph graph = model->Build({.rows = 4, .outputs = 2, .max_context = 64});
+  EXPECT_EQ(graph.value(graph.embeddings).shape, (Shape{2, 64}));
+}
+
 }  // namespace
 }  // namespace intaglio::models

@@ -75,7 +75,10 @@ nlohmann::ordered_json ToJson(const ModelInfo& info, const Embedded& embedded) {
 
 void Print(const std::vector<float>& vector) {
   std::string line;
-  for (float value : vector) line += (line.empty() ? "" : " ") + Exact(value);
+  for (float value : vector) {
+    if (!line.empty()) line += ' ';
+    line += Exact(value);
+  }
   std::puts(line.c_str());
 }
 

@@ -61,9 +61,7 @@ void Set(const graph::ClampAttrs& attrs, Op, Call& call) {
   call.floats[kernels::clamp_params::kLimit] = attrs.limit;
 }
 
-void Set(const graph::PoolAttrs& attrs, Op, Call& call) {
-  call.ints[kernels::pool_params::kMode] = static_cast<int64_t>(attrs.mode);
-}
+void Set(const graph::PoolAttrs& attrs, Op, Call& call) { call.ints[kernels::pool_params::kMode] = static_cast<int64_t>(attrs.mode); }
 
 void Set(const graph::ScalarAttrs& attrs, Op, Call& call) { call.floats[kernels::scalar_params::kValue] = attrs.value; }
 

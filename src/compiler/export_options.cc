@@ -57,7 +57,8 @@ void ResolveWholeSequences(const ExportOptions& options, int64_t max_position, R
     r.prefill_buckets.push_back(static_cast<int32_t>(r.max_context));
   }
   Require(r.prefill_buckets.back() >= r.max_context, ErrorCode::kInvalidArgument, "export: this model needs a text in one step, but --max-context ",
-          "is ", r.max_context, " and the largest of --prefill-buckets ", r.prefill_buckets.back(), "; make the bucket as large, or leave one of them out");
+          "is ", r.max_context, " and the largest of --prefill-buckets ", r.prefill_buckets.back(),
+          "; make the bucket as large, or leave one of them out");
 }
 
 // An embedder has no next tokens: no graphs of token generation, and none of speculation.

@@ -298,8 +298,7 @@ std::vector<Value> InferAddPosition(const Rule& rule) {
   const Weight& table = rule.WeightOf(2, Layout::kTable, "table");
   rule.Check(table.shape.size() == 2 && table.shape[0] >= rule.graph().max_context && table.shape[1] == x[1], "table has shape ", table.shape,
              ", expected ", x[1], " columns for at least ", rule.graph().max_context, " positions");
-  (void)rule.WeightOf(3, Layout::kVector, "constant");
-  rule.ExpectShape(3, {x[1]}, "constant");
+  (void)rule.WeightOf(3, Layout::kVector, "constant"), rule.ExpectShape(3, {x[1]}, "constant");
   return Like(x);
 }
 
@@ -307,9 +306,12 @@ std::vector<Value> InferPool(const Rule& rule) {
   (void)rule.attrs<PoolAttrs>();
   const Shape& x = rule.Matrix(0, "x");
   rule.ExpectRows(x, "x");
-  rule.Step(1, Source::kPositions, "positions");
-  rule.Step(2, Source::kOutputRows, "output rows");
+  rule.Step(1, Source::kPositions, "positions"), rule.Step(2, Source::kOutputRows, "output rows");
   return Like({rule.graph().outputs, x[1]});
+}
+
+std::vector<Value> InferEmbedder(const Rule& rule, Op op) {
+  return op == Op::kPool ? InferPool(rule) : op == Op::kLayerNorm ? InferLayerNorm(rule) : InferAddPosition(rule);
 }
 
 std::vector<Value> InferGatherRows(const Rule& rule) {
@@ -369,11 +371,9 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
     case Op::kUnitNorm:
       return InferActivation(rule);
     case Op::kLayerNorm:
-      return InferLayerNorm(rule);
     case Op::kAddPosition:
-      return InferAddPosition(rule);
     case Op::kPool:
-      return InferPool(rule);
+      return InferEmbedder(rule, node.op);
     case Op::kGatedSilu:
     case Op::kGatedGeluTanh:
       return InferGated(rule);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "base/fail.h"
 
@@ -60,10 +61,21 @@ std::vector<float> Pool(Operands in, size_t cols, PoolMode mode) {
   return out;
 }
 
+template <typename Function>
+std::vector<float> Elementwise(std::span<const float> x, Function function) {
+  std::vector<float> out;
+  for (float element : x) out.push_back(static_cast<float>(function(static_cast<double>(element))));
+  return out;
+}
+
 }  // namespace
 
 std::vector<float> InterpretEmbedder(const Node& node, Operands in, size_t cols) {
   switch (node.op) {
+    case Op::kTanh:
+      return Elementwise(in[0].f32, [](double x) { return std::tanh(x); });
+    case Op::kGelu:
+      return Elementwise(in[0].f32, [](double x) { return x / 2 * std::erfc(-x / std::numbers::sqrt2); });
     case Op::kLayerNorm:
       return LayerNorm(in, cols, std::get<NormAttrs>(node.attrs).eps);
     case Op::kUnitNorm:

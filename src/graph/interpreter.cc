@@ -297,9 +297,7 @@ void Run::Execute(const Node& node) {
     case Op::kGeluTanh:
       return Elementwise(node, [](double x, double) { return GeluTanhOf(x); });
     case Op::kTanh:
-      return Elementwise(node, [](double x, double) { return std::tanh(x); });
     case Op::kGelu:
-      return Elementwise(node, [](double x, double) { return x / 2 * std::erfc(-x / std::numbers::sqrt2); });
     case Op::kLayerNorm:
     case Op::kUnitNorm:
     case Op::kAddPosition:

@@ -21,6 +21,8 @@ struct EngineOptions {
 struct ModelInfo {
   std::string architecture, source, numerics, isa;
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
+  int64_t embedding_dim = 0;        // of a bundle that embeds: columns of an embedding; 0: it generates text
+  bool needs_whole_sequences = false;   // all tokens of a sequence must be in one step, as some embedders need it
   int32_t max_slots = 0, speculation = 0, threads = 0;
   std::vector<int32_t> prefill_buckets, batch_buckets, eos_ids;
   int32_t bos_id = -1;
@@ -45,7 +47,7 @@ enum class StepKind : uint8_t { kContextEncoding, kTokenGeneration, kSpeculation
 struct StepSequence {
   int32_t slot = 0;
   std::span<const int32_t> tokens;
-  int32_t outputs = 1;              // the last `outputs` of these tokens get logits and a sampled id; 0: none
+  int32_t outputs = 1;              // the last `outputs` of these tokens get logits and a sampled id, or (at most 1) an embedding; 0: none
   const SamplingParams* sampling = nullptr;  // null: greedy
   // Tokens of the whole prompt that these are a part of, of which chunks may follow; 0: every token stands at the end of its own sequence.
   // Some models rotate all tokens of a prompt by its length (longrope): they need it with the first chunk.
@@ -57,6 +59,7 @@ struct StepOutput {
   int32_t slot = 0, position = 0;   // of the token whose successor this is
   int32_t id = 0;                   // what was sampled to follow it
   std::span<const float> logits;    // [vocab], raw; valid until the next step
+  std::span<const float> embedding{};  // [embedding_dim], of the sequence so far: all that a bundle gives that embeds; valid until the next step
   float logprob = 0;                // of id, and the top ones, when num_logprobs > 0
   std::vector<TokenLogprob> top;
 };

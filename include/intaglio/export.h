@@ -18,10 +18,11 @@ struct ExportProgress {
 struct ExportOptions {
   std::filesystem::path source;            // a checkpoint directory, or a .gguf file
   std::filesystem::path output;            // the bundle directory to make
+  std::string task{};                      // "generate" or "embed"; empty: to embed if modules.json of sentence-transformers is there
   std::string dtype;                       // "f32" or "bf16"; empty: f32 for an f32 or f16 checkpoint, else bf16
-  int64_t max_context = 0;                 // 0: the model's own limit, at most 4096
+  int64_t max_context = 0;                 // 0: the model's own limit, at most 4096 (512 where a text must be whole in one step)
   int32_t max_batch = 0;                   // slots; 0: the largest batch bucket
-  std::vector<int32_t> prefill_buckets;    // empty: 16, 64, 256
+  std::vector<int32_t> prefill_buckets;    // empty: 16, 64, 256 (and the context, where a text must be whole in one step)
   std::vector<int32_t> batch_buckets;      // empty: 1, 2, 4
   int32_t speculation = 0;                 // k proposed tokens per sequence; 0: no speculation graph
   bool force = false;                      // replace an existing bundle
@@ -31,6 +32,7 @@ struct ExportOptions {
 
 struct ExportReport {
   std::filesystem::path bundle;
+  bool embeds = false;                     // the bundle embeds texts, and does not generate
   uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;
   std::vector<std::string> notes;          // checkpoint tensors that no layer uses, and the like
 };

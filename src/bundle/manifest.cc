@@ -20,6 +20,12 @@ Json ToJsonObject(const StateEntry& state) {
   return {{"layer", state.layer},     {"name", state.name},     {"floats", state.floats},
           {"entries", state.entries}, {"offset", state.offset}, {"bytes", state.bytes}};
 }
+Json ToJsonObject(const EmbeddingEntry& embedding) {
+  return {{"dim", embedding.dim},
+          {"pooling", embedding.pooling},
+          {"is_normalised", embedding.is_normalised},
+          {"needs_whole_sequences", embedding.needs_whole_sequences}};
+}
 Json ToJsonObject(const WeightEntry& weight) {
   return {{"name", weight.name},         {"layout", weight.layout},
           {"dtype", Name(weight.dtype)}, {"shape", static_cast<const std::vector<int64_t>&>(weight.shape)},
@@ -52,6 +58,11 @@ class Fields {
     const Json& value = At(key);
     Require(value.is_string(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a string");
     out = value.get<std::string>();
+  }
+  void Bool(const char* key, bool& out) const {
+    const Json& value = At(key);
+    Require(value.is_boolean(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not true or false");
+    out = value.get<bool>();
   }
   void Type(const char* key, DType& out) const {
     std::string name;
@@ -126,6 +137,15 @@ void Read(const Fields& in, WeightEntry& weight) {
   in.Number("bytes", weight.bytes);
 }
 
+EmbeddingEntry ReadEmbedding(const Fields& in) {
+  EmbeddingEntry embedding;
+  in.Number("dim", embedding.dim, 1);
+  in.String("pooling", embedding.pooling);
+  in.Bool("is_normalised", embedding.is_normalised);
+  in.Bool("needs_whole_sequences", embedding.needs_whole_sequences);
+  return embedding;
+}
+
 template <typename T>
 void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
   for (const Json& item : in.List(key)) Read(Fields(item, StrCat(in.path(), ": ", key, '[', out.size(), ']')), out.emplace_back());
@@ -166,6 +186,7 @@ std::string ToJson(const Manifest& m) {
   if (!m.states.empty()) json["states"] = ToJsonList(m.states);
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
   if (m.rope_follows_length) json["rope_follows_length"] = true;
+  if (m.embedding) json["task"] = "embed", json["embedding"] = ToJsonObject(*m.embedding);
   // The source's name may be any bytes: what is not UTF-8 is replaced.
   return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
@@ -200,6 +221,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Numbers("eos_ids", m.eos_ids);
   in.Number("bos_id", m.bos_id, -1);
   in.Number("pad_id", m.pad_id, -1);
+  if (in.json().contains("embedding")) m.embedding = ReadEmbedding(in.Object("embedding"));
   ReadList(in, "kv_groups", m.kv_groups);
   ReadList(in, "kv_layers", m.kv_layers);
   if (json.contains("states")) ReadList(in, "states", m.states);

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,14 @@ struct MemoryPlan {
   [[nodiscard]] uint64_t total() const { return weights + kv_cache + arena + tokenizer; }
 };
 
+// What an embedder's bundle computes instead of next tokens: a vector a text.
+struct EmbeddingEntry {
+  int64_t dim = 0;
+  std::string pooling;                     // "cls", "mean", "lasttoken": which rows stand for the text
+  bool is_normalised = false;              // vectors have unit length
+  bool needs_whole_sequences = false;      // a text must be in one step, so none may be longer than the largest prefill bucket
+};
+
 struct Manifest {
   int format_version = kFormatVersion;
   std::string compiler_version;            // Intaglio's
@@ -65,6 +74,7 @@ struct Manifest {
   std::vector<int32_t> prefill_buckets, batch_buckets;
   std::vector<int32_t> eos_ids;            // from generation_config.json, else config.json
   int32_t bos_id = -1, pad_id = -1;
+  std::optional<EmbeddingEntry> embedding; // of a bundle that embeds: it has context-encoding plans alone, and no batch buckets
   std::vector<KvGroup> kv_groups;
   std::vector<KvLayer> kv_layers;
   std::vector<StateEntry> states;

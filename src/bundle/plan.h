@@ -47,9 +47,9 @@ struct Plan {
   int32_t rows = 0;      // capacity: rows of a step
   int32_t outputs = 0;   // capacity: rows whose logits are computed
   uint64_t arena_bytes = 0;
-  Operand logits;        // f32 [outputs, vocabulary]
-  Operand ids;           // i32 [outputs, 1]
-  Operand logprobs;      // f32 [outputs, kLogprobCols]
+  Operand logits;        // f32 [outputs, vocabulary]; of an embedder its embeddings, f32 [outputs, dim]
+  Operand ids;           // i32 [outputs, 1]; an embedder has none
+  Operand logprobs;      // f32 [outputs, kLogprobCols]; an embedder has none
   std::vector<Call> calls;
   std::vector<Probe> probes;
   bool operator==(const Plan&) const = default;

@@ -74,7 +74,7 @@ class Validator {
   }
 
   void CheckBuckets() const {
-    Expect(!manifest_.prefill_buckets.empty() && !manifest_.batch_buckets.empty(), "the manifest lists no buckets");
+    Expect(!manifest_.prefill_buckets.empty() && manifest_.batch_buckets.empty() == manifest_.embedding.has_value(), "the manifest lists no buckets");
     for (int32_t bucket : manifest_.prefill_buckets) CheckHasPlan(Phase::kContextEncoding, bucket);
     for (int32_t bucket : manifest_.batch_buckets) {
       CheckHasPlan(Phase::kTokenGeneration, bucket);
@@ -94,6 +94,7 @@ class Validator {
       for (const Operand& operand : call.operands) CheckOperand(plan, operand, call.label);
     }
     for (const Probe& probe : plan.probes) CheckOperand(plan, probe.operand, probe.name);
+    if (manifest_.embedding) return CheckResult(plan, plan.logits, manifest_.embedding->dim, "embeddings");
     CheckResult(plan, plan.logits, manifest_.vocab_size, "logits");
     CheckResult(plan, plan.ids, 1, "ids");
     CheckResult(plan, plan.logprobs, 1, "logprobs");

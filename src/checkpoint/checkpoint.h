@@ -12,6 +12,12 @@
 
 namespace intaglio::checkpoint {
 
+// A module of sentence-transformers, as modules.json lists it. Its tensors are among the checkpoint's, as "<path>.<name>".
+struct SentenceModule {
+  std::string type, path;     // "sentence_transformers.models.Dense", "2_Dense"; an empty path: the checkpoint's own folder
+  std::string config_json;    // of the path's folder; "{}" if there is none
+};
+
 class Checkpoint {
  public:
   // A directory with config.json and model.safetensors (or model.safetensors.index.json and its shards), or a .gguf file.
@@ -24,6 +30,12 @@ class Checkpoint {
   // Files that go into a bundle as they are: tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja,
   // special_tokens_map.json (those that exist, or that GGUF metadata gives). Name -> contents.
   [[nodiscard]] virtual const std::map<std::string, std::string>& companion_files() const = 0;
+
+  // Empty for a checkpoint that is no embedder.
+  [[nodiscard]] virtual const std::vector<SentenceModule>& sentence_modules() const {
+    static const std::vector<SentenceModule> none;
+    return none;
+  }
 
   // All names, sorted; Hugging Face's names also for GGUF.
   [[nodiscard]] virtual const std::vector<std::string>& tensor_names() const = 0;

@@ -1,7 +1,9 @@
 #include "checkpoint/directory_checkpoint.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <deque>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -14,6 +16,7 @@
 #include "checkpoint/nearest_names.h"
 #include "checkpoint/rows.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/sentence_modules.h"
 
 namespace intaglio::checkpoint {
 namespace {
@@ -106,11 +109,14 @@ class DirectoryCheckpoint final : public Checkpoint {
       if (Exists(directory / name)) companions_.emplace(name, ReadText(directory / name));
     }
     shards_ = OpenWeights(directory);
+    modules_ = ReadSentenceModules(directory);
+    for (const SentenceModule& module : modules_) OpenModule(directory, module.path);
     for (const auto& [name, view] : shards_.tensors) names_.push_back(name);
   }
 
   const std::string& config_json() const override { return config_json_; }
   const std::map<std::string, std::string>& companion_files() const override { return companions_; }
+  const std::vector<SentenceModule>& sentence_modules() const override { return modules_; }
   const std::vector<std::string>& tensor_names() const override { return names_; }
   bool has(const std::string& name) const override { return shards_.tensors.contains(name); }
   Shape shape(const std::string& name) const override { return Find(name).shape; }
@@ -133,11 +139,24 @@ class DirectoryCheckpoint final : public Checkpoint {
 
   std::string digest() const override {
     std::string text = config_json_;
+    for (const SentenceModule& module : modules_) text += StrCat(module.type, module.path, module.config_json);
     for (const SafetensorsFile& file : shards_.files) text += FileDigest(file.header(), file.bytes());
+    for (const SafetensorsFile& file : module_files_) text += FileDigest(file.header(), file.bytes());
     return HashHex(std::as_bytes(std::span(text)));
   }
 
  private:
+  // The weights of a module, if it has any, under names of its own.
+  void OpenModule(const fs::path& directory, const std::string& path) {
+    const fs::path weights = directory / path / "model.safetensors";
+    if (path.empty() || !Exists(weights)) return;
+    const SafetensorsFile& file = module_files_.emplace_back(SafetensorsFile::Open(weights));
+    for (const std::string& name : file.names()) {
+      const bool is_new = shards_.tensors.emplace(StrCat(path, '.', name), &file.tensor(name)).second;
+      Require(is_new, ErrorCode::kDataLoss, weights.string(), ": tensor ", Quoted(name), " of module ", Quoted(path), " is there twice");
+    }
+  }
+
   const TensorView& Find(const std::string& name) const {
     const auto found = shards_.tensors.find(name);
     if (found == shards_.tensors.end()) FailUnknownTensor(where_, name, names_);
@@ -149,6 +168,8 @@ class DirectoryCheckpoint final : public Checkpoint {
   std::string where_, config_json_;
   std::map<std::string, std::string> companions_;
   Shards shards_;
+  std::vector<SentenceModule> modules_;
+  std::deque<SafetensorsFile> module_files_;   // views point into the elements
   std::vector<std::string> names_;
 };
 

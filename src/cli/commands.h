@@ -14,6 +14,7 @@ using Command = std::function<int()>;
 void AddExportCommand(CLI::App& app, Command& chosen);
 void AddRunCommand(CLI::App& app, Command& chosen);
 void AddInspectCommand(CLI::App& app, Command& chosen);
+void AddEmbedCommand(CLI::App& app, Command& chosen);
 void AddCompareCommand(CLI::App& app, Command& chosen);
 
 }  // namespace intaglio::cli

@@ -17,7 +17,9 @@ constexpr const char* kFooter = R"(Examples:
   intaglio export ~/models/Llama-3.2-1B llama.bundle
   intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
   intaglio export ~/models/Qwen3-0.6B qwen.bundle --dtype bf16 --batch-buckets 1,4,16 --speculation 4
+  intaglio export ~/models/all-MiniLM-L6-v2 minilm.bundle
 
+A checkpoint with the modules.json of sentence-transformers becomes an embedder, any other generates text; --task decides otherwise.
 OUT appears only when it is whole. Ctrl-C leaves nothing behind.)";
 
 struct Interrupted {};
@@ -40,7 +42,8 @@ int RunExport(ExportOptions& options) {
   progress.Clear();
   for (const std::string& note : report.notes) PrintNote("note: " + note);
   std::fputs(Inspect(report.bundle, InspectView::kMemory).c_str(), stdout);
-  std::printf("\nWrote %s. Try: intaglio run %s -p \"Once upon a time\"\n", report.bundle.c_str(), report.bundle.c_str());
+  const char *verb = report.embeds ? "embed" : "run", *option = report.embeds ? "--text" : "-p";
+  std::printf("\nWrote %s. Try: intaglio %s %s %s \"Once upon a time\"\n", report.bundle.c_str(), verb, report.bundle.c_str(), option);
   return 0;
 }
 
@@ -52,6 +55,8 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<ExportOptions>();  // lives as long as the parser's callbacks
   command->add_option("SRC", options->source, "Checkpoint directory (config.json, *.safetensors, tokenizer.json) or .gguf file")->required();
   command->add_option("OUT", options->output, "Bundle directory to make")->required();
+  command->add_option("--task", options->task, "generate text, or embed it (default: embed if modules.json is there)")
+      ->check(CLI::IsMember({"generate", "embed"}));
   command->add_option("--dtype", options->dtype, "Weights in the bundle: f32 or bf16 (default: f32 for an f32 checkpoint, else bf16)")
       ->check(CLI::IsMember({"f32", "bf16"}));
   command->add_option("--max-context", options->max_context, "Tokens a sequence may have (default: the model's limit, at most 4096)")

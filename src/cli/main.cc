@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   intaglio::cli::Command command;
   intaglio::cli::AddExportCommand(app, command);
   intaglio::cli::AddRunCommand(app, command);
+  intaglio::cli::AddEmbedCommand(app, command);
   intaglio::cli::AddInspectCommand(app, command);
   intaglio::cli::AddCompareCommand(app, command);
   try {

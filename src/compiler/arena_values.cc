@@ -54,6 +54,9 @@ ValueId ArenaValues::InPlaceInput(size_t node) const {
     case Op::kSoftcap:
     case Op::kScaleColumns:
     case Op::kSigmoidGate:
+    case Op::kLayerNorm:
+    case Op::kUnitNorm:
+    case Op::kAddPosition:
       return MayOverwrite(node, n.inputs[0]) ? n.inputs[0] : graph::kNoValue;
     case Op::kMatMul:
       return std::get<graph::MatMulAttrs>(n.attrs).has_residual && MayOverwrite(node, n.inputs.back()) ? n.inputs.back() : graph::kNoValue;

@@ -17,7 +17,11 @@ void Set(const graph::EmbeddingAttrs& attrs, Op, Call& call) { call.floats[kerne
 
 void Set(const graph::MatMulAttrs& attrs, Op, Call& call) { std::ranges::copy(attrs.segments, call.ints.begin() + kernels::matmul_params::kBorders); }
 
-void Set(const graph::NormAttrs& attrs, Op, Call& call) {
+void Set(const graph::NormAttrs& attrs, Op op, Call& call) {
+  if (op == Op::kLayerNorm) {
+    call.floats[kernels::layer_norm_params::kEps] = attrs.eps;
+    return;
+  }
   call.ints[kernels::norm_params::kWidth] = attrs.width;
   call.floats[kernels::norm_params::kEps] = attrs.eps;
   std::ranges::copy(attrs.segments, call.ints.begin() + kernels::norm_params::kBorders);
@@ -34,6 +38,7 @@ void Set(const graph::AttentionAttrs& attrs, Op, Call& call) {
   call.ints[kernels::attention_params::kHeads] = attrs.heads;
   call.ints[kernels::attention_params::kWindow] = attrs.window;
   call.ints[kernels::attention_params::kChunk] = attrs.chunk;
+  call.ints[kernels::attention_params::kBothWays] = attrs.sees_both_ways ? 1 : 0;
   call.floats[kernels::attention_params::kScale] = attrs.scale;
   call.floats[kernels::attention_params::kSoftcap] = attrs.softcap;
 }
@@ -62,6 +67,8 @@ void Set(const graph::ClampAttrs& attrs, Op, Call& call) {
   call.floats[kernels::clamp_params::kAlpha] = attrs.alpha;
   call.floats[kernels::clamp_params::kLimit] = attrs.limit;
 }
+
+void Set(const graph::PoolAttrs& attrs, Op, Call& call) { call.ints[kernels::pool_params::kMode] = static_cast<int64_t>(attrs.mode); }
 
 void Set(const graph::ScalarAttrs& attrs, Op, Call& call) { call.floats[kernels::scalar_params::kValue] = attrs.value; }
 

@@ -10,6 +10,7 @@
 #include "compiler/layout.h"
 #include "compiler/lower_cpu.h"
 #include "compiler/pipeline.h"
+#include "compiler/task.h"
 #include "compiler/weight_packer.h"
 #include "graph/print.h"
 
@@ -86,6 +87,12 @@ bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptio
   m.speculation = resolved.speculation;
   m.prefill_buckets = resolved.prefill_buckets;
   m.batch_buckets = resolved.batch_buckets;
+  if (const auto& embedder = model.embedder()) {
+    m.embedding = bundle::EmbeddingEntry{.dim = embedder->dim(model.hidden_size()),
+                                         .pooling = std::string(Name(embedder->pooling)),
+                                         .is_normalised = embedder->is_normalised,
+                                         .needs_whole_sequences = model.needs_whole_sequences()};
+  }
   return m;
 }
 
@@ -114,7 +121,8 @@ std::vector<std::string> UnusedTensors(const compiler::WeightLayout& weights, co
   }
   std::vector<std::string> notes;
   for (const std::string& name : checkpoint.tensor_names()) {
-    if (!used.contains(name) && !name.ends_with("rotary_emb.inv_freq")) notes.push_back(StrCat("tensor ", name, " of the checkpoint is not used"));
+    const bool is_buffer = name.ends_with("rotary_emb.inv_freq") || name.ends_with("position_ids");
+    if (!used.contains(name) && !is_buffer) notes.push_back(StrCat("tensor ", name, " of the checkpoint is not used"));
   }
   return notes;
 }
@@ -135,7 +143,7 @@ ExportReport Export(const ExportOptions& options) {
   Report(options, "reading", 0, 1);
   const auto checkpoint = Checkpoint::Open(options.source);
   const HfConfig config = ReadConfig(options, *checkpoint);
-  const auto model = models::ParseModel(config);
+  const auto model = compiler::ParseModelFor(options.task, config, *checkpoint, options.source.string());
   const ResolvedOptions resolved = compiler::Resolve(options, *model, *checkpoint);
   bundle::BundleWriter writer(options.output, options.force);
 
@@ -165,6 +173,7 @@ ExportReport Export(const ExportOptions& options) {
   WriteWeights(options, weights, *checkpoint, writer);
   writer.Commit(manifest);
   return {.bundle = options.output,
+          .embeds = manifest.embedding.has_value(),
           .weights_bytes = manifest.memory.weights,
           .kv_cache_bytes = manifest.memory.kv_cache,
           .arena_bytes = manifest.memory.arena,

@@ -8,6 +8,7 @@ namespace intaglio::compiler {
 namespace {
 
 constexpr int64_t kDefaultMaxContext = 4096;
+constexpr int64_t kDefaultWholeContext = 512;   // rows of a step, where a text must be whole in it
 // Far beyond any use; they keep tables and products sane.
 constexpr int64_t kLargestContext = int64_t{1} << 24;
 constexpr int32_t kLargestStep = 1 << 16, kLargestBatch = 1024, kLargestSpeculation = 64;
@@ -45,6 +46,29 @@ void CheckContext(int64_t tokens, int64_t max_position) {
           ", the longest that can be planned");
 }
 
+// Where a text must be whole in one step, context and largest bucket are one number: each follows the other where it is not given.
+void ResolveWholeSequences(const ExportOptions& options, int64_t max_position, ResolvedOptions& r) {
+  const bool has_buckets = !options.prefill_buckets.empty();
+  if (options.max_context == 0) r.max_context = std::min(max_position, has_buckets ? int64_t{r.prefill_buckets.back()} : kDefaultWholeContext);
+  if (!has_buckets) {
+    std::erase_if(r.prefill_buckets, [&](int32_t bucket) { return bucket >= r.max_context; });
+    Require(r.max_context <= kLargestStep, ErrorCode::kInvalidArgument, "export: --max-context ", r.max_context, " is beyond ", kLargestStep,
+            ", the most rows of a step, which this model needs a text to be in");
+    r.prefill_buckets.push_back(static_cast<int32_t>(r.max_context));
+  }
+  Require(r.prefill_buckets.back() >= r.max_context, ErrorCode::kInvalidArgument, "export: this model needs a text in one step, but --max-context ",
+          "is ", r.max_context, " and the largest of --prefill-buckets ", r.prefill_buckets.back(),
+          "; make the bucket as large, or leave one of them out");
+}
+
+// An embedder has no next tokens: no graphs of token generation, and none of speculation.
+void ResolveEmbedder(const ExportOptions& options, const models::Model& model, ResolvedOptions& r) {
+  Require(options.speculation == 0, ErrorCode::kInvalidArgument, "export: --speculation ", options.speculation,
+          " is for models that generate text; this checkpoint is exported to embed (--task generate exports it to generate)");
+  r.batch_buckets.clear();
+  if (model.needs_whole_sequences()) ResolveWholeSequences(options, model.max_position(), r);
+}
+
 }  // namespace
 
 ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint) {
@@ -66,6 +90,7 @@ ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model
   Require(options.speculation >= 0 && options.speculation <= kLargestSpeculation, ErrorCode::kInvalidArgument, "export: --speculation ",
           options.speculation, " is not within 0 to ", kLargestSpeculation);
   r.speculation = options.speculation;
+  if (model.embedder()) ResolveEmbedder(options, model, r);
   const int64_t rows = int64_t{r.max_slots} * (r.speculation + 1);
   Require(rows <= kLargestStep, ErrorCode::kInvalidArgument, "export: ", r.max_slots, " sequences with --speculation ", r.speculation,
           " make steps of ", rows, " rows; at most ", kLargestStep, " are possible");

@@ -26,7 +26,9 @@ using graph::ValueId;
 
 std::set<ValueId> ValuesToKeep(const graph::Graph& graph, bool keep_probes) {
   std::set<ValueId> kept = KeptProbes(graph, {.keep_probes = keep_probes});
-  kept.insert({graph.logits, graph.ids, graph.logprobs});
+  for (ValueId result : {graph.logits, graph.ids, graph.logprobs, graph.embeddings}) {
+    if (result != graph::kNoValue) kept.insert(result);
+  }
   return kept;
 }
 
@@ -50,9 +52,9 @@ class Lowering {
                       .rows = static_cast<int32_t>(graph_.rows),
                       .outputs = static_cast<int32_t>(graph_.outputs),
                       .arena_bytes = arena_.arena_bytes(),
-                      .logits = arena_.Operand(graph_.logits),
-                      .ids = arena_.Operand(graph_.ids),
-                      .logprobs = arena_.Operand(graph_.logprobs),
+                      .logits = arena_.Operand(graph_.is_embedder() ? graph_.embeddings : graph_.logits),
+                      .ids = graph_.is_embedder() ? Operand{} : arena_.Operand(graph_.ids),
+                      .logprobs = graph_.is_embedder() ? Operand{} : arena_.Operand(graph_.logprobs),
                       .calls = {},
                       .probes = {}};
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -87,8 +89,8 @@ class Lowering {
 
   // Rows of a step, or its output rows: decided where rows are gathered, inherited by all that follows.
   void TrackDomain(const Node& node) {
-    const bool follows =
-        node.op == Op::kGatherRows || std::ranges::any_of(node.inputs, [&](ValueId in) { return follows_outputs_[static_cast<size_t>(in)]; });
+    const bool follows = node.op == Op::kGatherRows || node.op == Op::kPool ||
+                         std::ranges::any_of(node.inputs, [&](ValueId in) { return follows_outputs_[static_cast<size_t>(in)]; });
     for (ValueId output : node.outputs) follows_outputs_[static_cast<size_t>(output)] = follows;
   }
 

@@ -35,8 +35,8 @@ Builder Builder::In(std::string_view name) const {
   return inner;
 }
 
-Builder Builder::InLayer(int32_t layer) const {
-  Builder inner = In("layers").In(std::to_string(layer));
+Builder Builder::InLayer(int32_t layer, std::string_view list) const {
+  Builder inner = In(list).In(std::to_string(layer));
   inner.layer_ = layer;
   return inner;
 }
@@ -188,6 +188,21 @@ ValueRef GeluTanh(const Builder& b, ValueRef x) { return b.Emit(Op::kGeluTanh, {
 ValueRef ScaleColumns(const Builder& b, ValueRef x, ValueRef vector) { return b.Emit(Op::kScaleColumns, {x, vector}).front(); }
 ValueRef SigmoidGate(const Builder& b, ValueRef x, ValueRef gate) { return b.Emit(Op::kSigmoidGate, {x, gate}).front(); }
 ValueRef GatherRows(const Builder& b, ValueRef x) { return b.Emit(Op::kGatherRows, {x, b.output_rows()}).front(); }
+ValueRef Gelu(const Builder& b, ValueRef x) { return b.Emit(Op::kGelu, {x}).front(); }
+ValueRef Tanh(const Builder& b, ValueRef x) { return b.Emit(Op::kTanh, {x}).front(); }
+ValueRef UnitNorm(const Builder& b, ValueRef x) { return b.Emit(Op::kUnitNorm, {x}).front(); }
+
+ValueRef LayerNorm(const Builder& b, ValueRef x, const LayerNormWeights& weights, float eps) {
+  return b.Emit(Op::kLayerNorm, {x, weights.weight, weights.bias}, NormAttrs{.eps = eps, .width = x.shape()[1]}).front();
+}
+
+ValueRef AddPosition(const Builder& b, ValueRef x, ValueRef table, ValueRef constant) {
+  return b.Emit(Op::kAddPosition, {x, b.positions(), table, constant}).front();
+}
+
+ValueRef Pool(const Builder& b, ValueRef x, PoolMode mode) {
+  return b.Emit(Op::kPool, {x, b.positions(), b.output_rows()}, PoolAttrs{mode}).front();
+}
 
 Sampled Sample(const Builder& b, ValueRef logits) {
   const std::vector<ValueRef> outputs = b.Emit(Op::kSample, {logits});

@@ -25,8 +25,8 @@ class Builder {
 
   // The scope "<this scope>.<name>".
   [[nodiscard]] Builder In(std::string_view name) const;
-  // The scope "<this scope>.layers.<layer>"; probes and KV caches within belong to that layer.
-  [[nodiscard]] Builder InLayer(int32_t layer) const;
+  // The scope "<this scope>.layers.<layer>"; probes and KV caches within belong to that layer. `list`: the checkpoint's word for "layers".
+  [[nodiscard]] Builder InLayer(int32_t layer, std::string_view list = "layers") const;
   [[nodiscard]] const std::string& scope() const { return scope_; }
 
   // The step's own data: i32 [rows], output_rows i32 [outputs].
@@ -100,6 +100,19 @@ struct MatMulOperands {
 // x * sigmoid(gate); a gate of one column is a row's own.
 [[nodiscard]] ValueRef SigmoidGate(const Builder& b, ValueRef x, ValueRef gate);
 [[nodiscard]] ValueRef GatherRows(const Builder& b, ValueRef x);
+[[nodiscard]] ValueRef Gelu(const Builder& b, ValueRef x);
+[[nodiscard]] ValueRef Tanh(const Builder& b, ValueRef x);
+// (x - mean) / sqrt(variance + eps) * weight + bias over whole rows.
+struct LayerNormWeights {
+  ValueRef weight, bias;
+};
+[[nodiscard]] ValueRef LayerNorm(const Builder& b, ValueRef x, const LayerNormWeights& weights, float eps);
+// Each row divided by its length, but by no less than 1e-12.
+[[nodiscard]] ValueRef UnitNorm(const Builder& b, ValueRef x);
+// (x + constant) + table[position of the row].
+[[nodiscard]] ValueRef AddPosition(const Builder& b, ValueRef x, ValueRef table, ValueRef constant);
+// One row for each output row, of the sequence that ends there. It must have begun in the same step.
+[[nodiscard]] ValueRef Pool(const Builder& b, ValueRef x, PoolMode mode);
 struct Sampled {
   ValueRef ids, logprobs;
 };

@@ -149,10 +149,12 @@ struct AttentionAttrs {
   int64_t chunk = 0;     // keys from floor(query / chunk) * chunk on are visible; 0: no chunks
   float softcap = 0;     // scores become softcap * tanh(score / softcap); 0: none
   bool has_sinks = false;
+  bool sees_both_ways = false;   // later keys too, as far as the window reaches; the sequence must be whole in one step
   [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
   [[nodiscard]] int64_t reach() const { return chunk == 0 ? window : chunk; }
   // Whether the query at one position sees the key at another.
   [[nodiscard]] bool IsVisible(int64_t query, int64_t key) const {
+    if (sees_both_ways && key > query) return window == 0 || key - query < window;
     return key <= query && (window == 0 || query - key < window) && (chunk == 0 || key >= query / chunk * chunk);
   }
   bool operator==(const AttentionAttrs&) const = default;
@@ -187,6 +189,12 @@ struct HeadAttrs {
   bool is_shared = false;  // HeadConcat: b is one head that all share
   bool operator==(const HeadAttrs&) const = default;
 };
+// Which of a sequence's rows stand for it. The last one needs no op but GatherRows.
+enum class PoolMode : uint8_t { kFirst, kMean };
+struct PoolAttrs {
+  PoolMode mode = PoolMode::kMean;
+  bool operator==(const PoolAttrs&) const = default;
+};
 struct ClampAttrs {
   float alpha = 1.0f, limit = 0.0f;
   bool operator==(const ClampAttrs&) const = default;
@@ -206,7 +214,7 @@ struct RecurrenceAttrs {
   bool operator==(const RecurrenceAttrs&) const = default;
 };
 using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs,
-                           ClampAttrs, ScalarAttrs, HeadAttrs, RotaryAttrs, ConvAttrs, RecurrenceAttrs>;
+                           ClampAttrs, ScalarAttrs, HeadAttrs, RotaryAttrs, ConvAttrs, RecurrenceAttrs, PoolAttrs>;
 
 struct Node {
   Op op = Op::kAdd;
@@ -227,9 +235,12 @@ struct Graph {
   std::vector<KvCache> kv_caches;    // one a layer
   std::vector<State> states;
   std::vector<Node> nodes;           // in execution order
+  // What the graph is for: the next tokens of its output rows, or (an embedder) a vector f32 [outputs, C] of each sequence that ends in one.
   ValueId logits = kNoValue, ids = kNoValue, logprobs = kNoValue;
+  ValueId embeddings = kNoValue;
   std::map<std::string, ValueId> probes;  // named intermediate values that parity tests read; kept alive only when asked
 
+  [[nodiscard]] bool is_embedder() const { return embeddings != kNoValue; }
   [[nodiscard]] const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
 };
 

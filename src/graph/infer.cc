@@ -206,6 +206,7 @@ std::vector<Value> InferAttention(const Rule& rule, size_t num_inputs) {
       ", those of the cache ", cache.kv_heads, ", ", cache.head_dim, ", ", cache.value_dim(), ", ", cache.window);
   rule.Check(attrs.window >= 0 && attrs.chunk >= 0 && (attrs.window == 0 || attrs.chunk == 0), "window is ", attrs.window, " and chunk ", attrs.chunk,
              ", expected at most one of them");
+  rule.Check(!attrs.sees_both_ways || attrs.chunk == 0, "sees both ways within chunks of ", attrs.chunk, ", which nothing does");
   rule.Check(attrs.softcap >= 0, "softcap is ", attrs.softcap, ", expected 0 or a positive number");
   rule.Check(num_inputs == (attrs.has_sinks ? 5u : 4u), "has ", num_inputs, " operands, its attributes say otherwise");
   rule.Check(attrs.heads > 0 && attrs.heads % attrs.kv_heads == 0, attrs.heads, " query heads cannot share ", attrs.kv_heads, " KV heads");
@@ -323,6 +324,40 @@ std::vector<Value> InferExpertCombine(const Rule& rule, size_t num_inputs) {
   return Like({positions[0], y[1]});
 }
 
+std::vector<Value> InferLayerNorm(const Rule& rule) {
+  const auto& attrs = rule.attrs<NormAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
+  rule.Check(attrs.width == x[1] && !attrs.is_segmented(), "width is ", attrs.width, ", expected the ", x[1], " columns of x in one run");
+  (void)rule.WeightOf(1, Layout::kVector, "weight"), (void)rule.WeightOf(2, Layout::kVector, "bias");
+  rule.ExpectShape(1, {x[1]}, "weight"), rule.ExpectShape(2, {x[1]}, "bias");
+  return Like(x);
+}
+
+std::vector<Value> InferAddPosition(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.ExpectRows(x, "x");
+  rule.Step(1, Source::kPositions, "positions");
+  const Weight& table = rule.WeightOf(2, Layout::kTable, "table");
+  rule.Check(table.shape.size() == 2 && table.shape[0] >= rule.graph().max_context && table.shape[1] == x[1], "table has shape ", table.shape,
+             ", expected ", x[1], " columns for at least ", rule.graph().max_context, " positions");
+  (void)rule.WeightOf(3, Layout::kVector, "constant"), rule.ExpectShape(3, {x[1]}, "constant");
+  return Like(x);
+}
+
+std::vector<Value> InferPool(const Rule& rule) {
+  (void)rule.attrs<PoolAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  rule.ExpectRows(x, "x");
+  rule.Step(1, Source::kPositions, "positions"), rule.Step(2, Source::kOutputRows, "output rows");
+  return Like({rule.graph().outputs, x[1]});
+}
+
+std::vector<Value> InferEmbedder(const Rule& rule, Op op) {
+  return op == Op::kPool ? InferPool(rule) : op == Op::kLayerNorm ? InferLayerNorm(rule) : InferAddPosition(rule);
+}
+
 std::vector<Value> InferGatherRows(const Rule& rule) {
   (void)rule.attrs<NoAttrs>();
   const Shape& x = rule.Matrix(0, "x");
@@ -383,7 +418,14 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
       return InferScalar(rule);
     case Op::kSilu:
     case Op::kGeluTanh:
+    case Op::kGelu:
+    case Op::kTanh:
+    case Op::kUnitNorm:
       return InferActivation(rule);
+    case Op::kLayerNorm:
+    case Op::kAddPosition:
+    case Op::kPool:
+      return InferEmbedder(rule, node.op);
     case Op::kGatedSilu:
     case Op::kGatedGeluTanh:
       return InferGated(rule);

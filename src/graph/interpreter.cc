@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "graph/infer.h"
+#include "graph/interpret_embedder.h"
 #include "graph/interpret_experts.h"
 #include "graph/interpret_recurrent.h"
 #include "graph/load_weight.h"
@@ -75,6 +76,7 @@ class Run {
   void Attention(const Node& node);
   void Experts(const Node& node);
   void Recurrent(const Node& node);
+  void Embedder(const Node& node);
   void GatherRows(const Node& node);
   void Sample(const Node& node);
   template <typename Function>
@@ -219,13 +221,17 @@ void Run::KvUpdate(const Node& node) {
 }
 
 std::vector<const KvEntry*> Run::Reach(int32_t layer, size_t row, const AttentionAttrs& attrs) const {
-  const int32_t last = step_.positions[row];
+  const int32_t own = step_.positions[row];
+  int32_t last = own;   // of the slot: a row of a later token is in the same step, or nowhere
+  for (size_t other = 0; attrs.sees_both_ways && other < step_.slots.size(); ++other) {
+    if (step_.slots[other] == step_.slots[row]) last = std::max(last, step_.positions[other]);
+  }
   std::vector<const KvEntry*> entries;
   for (int32_t position = 0; position <= last; ++position) {
-    if (!attrs.IsVisible(last, position)) continue;
+    if (!attrs.IsVisible(own, position)) continue;
     const auto found = kv_.find({layer, step_.slots[row], position});
     Require(found != kv_.end(), ErrorCode::kInvalidArgument, "interpreter: slot ", step_.slots[row], " has no position ", position, ", row ", row,
-            " is at ", last);
+            " is at ", own);
     entries.push_back(&found->second);
   }
   return entries;
@@ -314,6 +320,12 @@ void Run::Experts(const Node& node) {
   for (size_t i = 0; i < outputs.size(); ++i) buffers_[static_cast<size_t>(node.outputs[i])] = std::move(outputs[i]);
 }
 
+void Run::Embedder(const Node& node) {
+  std::vector<EmbedderOperand> operands;
+  for (size_t i = 0; i < node.inputs.size(); ++i) operands.push_back({.f32 = In(node, i), .i32 = buffers_[static_cast<size_t>(node.inputs[i])].i32});
+  Out(node) = InterpretEmbedder(node, operands, Cols(node.outputs[0]));
+}
+
 void Run::Execute(const Node& node) {
   switch (node.op) {
     case Op::kEmbedding:
@@ -358,6 +370,13 @@ void Run::Execute(const Node& node) {
       return Elementwise(node, [](double x, double) { return SiluOf(x); });
     case Op::kGeluTanh:
       return Elementwise(node, [](double x, double) { return GeluTanhOf(x); });
+    case Op::kTanh:
+    case Op::kGelu:
+    case Op::kLayerNorm:
+    case Op::kUnitNorm:
+    case Op::kAddPosition:
+    case Op::kPool:
+      return Embedder(node);
     case Op::kGatedSilu:
       return Gated(node, SiluOf);
     case Op::kGatedGeluTanh:

@@ -99,6 +99,7 @@ struct AttrsPrinter {
   }
   void operator()(const RotaryAttrs& a) const { out << " {from a length of " << a.first_length << '}'; }
   void operator()(const HeadAttrs& a) const { out << " {" << a.heads << (a.is_shared ? " heads share b}" : " heads}"); }
+  void operator()(const PoolAttrs& a) const { out << (a.mode == PoolMode::kFirst ? " {first}" : " {mean}"); }
   void operator()(const ClampAttrs& a) const { out << " {alpha " << Exact(a.alpha) << ", limit " << Exact(a.limit) << '}'; }
   void operator()(const AttentionAttrs& a) const {
     out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale "
@@ -106,6 +107,7 @@ struct AttrsPrinter {
     if (a.v_dim != 0) out << ", v_dim " << a.v_dim;
     if (a.chunk != 0) out << ", chunk " << a.chunk;
     if (a.softcap != 0) out << ", softcap " << Exact(a.softcap);
+    if (a.sees_both_ways) out << ", both ways";
     out << (a.has_sinks ? ", sinks}" : "}");
   }
 };
@@ -167,6 +169,10 @@ std::string Print(const Graph& graph) {
   }
   out << "nodes\n";
   for (const Node& node : graph.nodes) PrintNode(out, graph, node);
+  if (graph.is_embedder()) {
+    out << "results\n  embeddings " << Ref(graph, graph.embeddings) << '\n';
+    return std::move(out).str();
+  }
   out << "results\n  logits " << Ref(graph, graph.logits) << ", ids " << Ref(graph, graph.ids) << ", logprobs " << Ref(graph, graph.logprobs) << '\n';
   return std::move(out).str();
 }

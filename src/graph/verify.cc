@@ -181,7 +181,18 @@ void CheckResult(const Graph& graph, ValueId id, std::string_view name, DType dt
   const bool is_ok = value.source == Source::kNode && value.dtype == dtype && value.shape.size() == 2 && value.shape[0] == graph.outputs &&
                      (cols == 0 || value.shape[1] == cols);
   Check(is_ok, name, " are ", Name(value.dtype), " ", value.shape, ", expected ", Name(dtype), " [", graph.outputs, ", ",
-        cols == 0 ? "vocabulary" : std::to_string(cols), "] made by a node");
+        cols != 0 ? std::to_string(cols) : graph.is_embedder() ? "dim" : "vocabulary", "] made by a node");
+}
+
+void CheckResults(const Graph& graph) {
+  if (graph.is_embedder()) {
+    Check(graph.logits == kNoValue && graph.ids == kNoValue && graph.logprobs == kNoValue, "embeddings and next tokens are both results");
+    Check(graph.phase == Phase::kContextEncoding, "an embedder has a graph of ", Name(graph.phase));
+    return CheckResult(graph, graph.embeddings, "embeddings", DType::kF32, 0);
+  }
+  CheckResult(graph, graph.logits, "logits", DType::kF32, 0);
+  CheckResult(graph, graph.ids, "ids", DType::kI32, 1);
+  CheckResult(graph, graph.logprobs, "logprobs", DType::kF32, kLogprobCols);
 }
 
 }  // namespace
@@ -199,9 +210,7 @@ void Verify(const Graph& graph, std::string_view stage) {
     }
     where.clear();
     walk.Finish();
-    CheckResult(graph, graph.logits, "logits", DType::kF32, 0);
-    CheckResult(graph, graph.ids, "ids", DType::kI32, 1);
-    CheckResult(graph, graph.logprobs, "logprobs", DType::kF32, kLogprobCols);
+    CheckResults(graph);
     for (const auto& [name, id] : graph.probes)
       Check(IsInRange(id, graph.values.size()), "probe ", name, " is value %", id, " of ", graph.values.size());
   } catch (const std::logic_error& fault) { throw std::logic_error(StrCat("after ", stage, ": ", where, fault.what())); }

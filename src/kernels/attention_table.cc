@@ -18,18 +18,21 @@ constexpr std::array kTable{
     AttentionRow{"gqa_softcap", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kSoftcap, "gemma 2"},
     AttentionRow{"gqa_sinks", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kSinks, "gpt-oss"},
     AttentionRow{"gqa_chunked", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kChunk, Scores::kPlain, "llama 4"},
+    AttentionRow{"gqa_both_ways", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kBothWays, Scores::kPlain, "bert, gemma 3 as an embedder"},
     AttentionRow{"latent", "attention", kMaxHeadDim, ValueKind::kLatent, Reach::kFull, Scores::kPlain, "deepseek v3"},
 };
 
 constexpr std::array<std::string_view, 2> kValueNames{"as keys", "narrower, 1 KV head"};
-constexpr std::array<std::string_view, 3> kReachNames{"full", "full or window", "chunk"}, kScoreNames{"plain", "softcap", "sinks"};
+constexpr std::array<std::string_view, 4> kReachNames{"full", "full or window", "chunk", "both ways"};
+constexpr std::array<std::string_view, 3> kScoreNames{"plain", "softcap", "sinks"};
 
 bool Serves(const AttentionRow& row, const AttentionShape& shape) {
   if (shape.head_dim < 1 || shape.head_dim > row.max_head_dim || shape.v_dim < 1 || shape.v_dim > kMaxValueDim) return false;
   const bool is_latent = shape.kv_heads == 1 && shape.v_dim < shape.head_dim;
   if (row.values == ValueKind::kLatent ? !is_latent : shape.v_dim != shape.head_dim) return false;
   if ((shape.chunk != 0) != (row.reach == Reach::kChunk)) return false;
-  if (shape.window != 0 && row.reach != Reach::kFullOrWindow) return false;
+  if (shape.sees_both_ways != (row.reach == Reach::kBothWays)) return false;
+  if (shape.window != 0 && row.reach != Reach::kFullOrWindow && row.reach != Reach::kBothWays) return false;
   return (shape.softcap != 0) == (row.scores == Scores::kSoftcap) && shape.has_sinks == (row.scores == Scores::kSinks);
 }
 
@@ -52,7 +55,8 @@ AttentionShape ShapeOfAttention(const Params& params, bool has_sinks) {
           .window = ints[kWindow],
           .chunk = ints[kChunk],
           .softcap = params.floats[kSoftcap],
-          .has_sinks = has_sinks};
+          .has_sinks = has_sinks,
+          .sees_both_ways = ints[kBothWays] != 0};
 }
 
 std::string ToString(const AttentionShape& shape) {
@@ -63,6 +67,7 @@ std::string ToString(const AttentionShape& shape) {
   if (shape.chunk != 0) out << ", chunk " << shape.chunk;
   if (shape.softcap != 0) out << ", softcap " << shape.softcap;
   if (shape.has_sinks) out << ", sinks";
+  if (shape.sees_both_ways) out << ", both ways";
   return std::move(out).str();
 }
 

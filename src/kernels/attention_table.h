@@ -16,11 +16,12 @@ struct AttentionShape {
   int64_t window = 0, chunk = 0;   // 0: none
   float softcap = 0;               // 0: none
   bool has_sinks = false;
+  bool sees_both_ways = false;     // later keys of its sequence, too
 };
 
 // Values as wide as keys, or the latent of compressed keys: one key/value head whose values are narrower than its keys.
 enum class ValueKind : uint8_t { kAsKeys, kLatent };
-enum class Reach : uint8_t { kFull, kFullOrWindow, kChunk };
+enum class Reach : uint8_t { kFull, kFullOrWindow, kChunk, kBothWays };
 // How scores become weights.
 enum class Scores : uint8_t { kPlain, kSoftcap, kSinks };
 

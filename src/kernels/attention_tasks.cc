@@ -32,11 +32,11 @@ int64_t TileEnd(const StepView& step, int64_t row, int64_t num_rows, int64_t row
 }
 
 int64_t FirstSpan(const KernelCall& call, const StepView& step, int64_t row) { return FirstVisible(call, step.positions[row]) / kSpanPositions; }
-int64_t LastSpan(const StepView& step, int64_t row) { return step.positions[row] / kSpanPositions; }
+int64_t LastSpan(const KernelCall& call, const StepView& step, int64_t row) { return LastVisible(call, step, row) / kSpanPositions; }
 
 // Tasks of one row tile and one (kv head, head chunk).
 int64_t SpanTasks(const KernelCall& call, const StepView& step, bool is_split, int64_t row, int64_t end) {
-  return is_split ? LastSpan(step, end - 1) - FirstSpan(call, step, row) + 1 : 1;
+  return is_split ? LastSpan(call, step, end - 1) - FirstSpan(call, step, row) + 1 : 1;
 }
 
 }  // namespace
@@ -47,6 +47,13 @@ int64_t FirstVisible(const KernelCall& call, int64_t position) noexcept {
   return window == 0 ? 0 : std::max<int64_t>(0, position - window + 1);
 }
 
+int64_t LastVisible(const KernelCall& call, const StepView& step, int64_t row) noexcept {
+  const int64_t position = step.positions[row], window = Int(call, attention_params::kWindow);
+  if (Int(call, attention_params::kBothWays) == 0) return position;
+  const int64_t last = step.lengths[row] - 1;
+  return window == 0 ? last : std::min(last, position + window - 1);
+}
+
 int64_t PartialFloats(int64_t v_dim) noexcept { return kPartialHeader + PaddedDim(v_dim); }
 
 AttentionSplit SplitOfStep(const KernelCall& call, const StepView& step) noexcept {
@@ -54,7 +61,7 @@ AttentionSplit SplitOfStep(const KernelCall& call, const StepView& step) noexcep
   const Tensor& workspace = call[3];
   if (!workspace.is_present() || num_rows > kMaxSplitRows) return {};
   int64_t max_spans = 0;
-  for (int64_t row = 0; row < num_rows; ++row) max_spans = std::max(max_spans, LastSpan(step, row) - FirstSpan(call, step, row) + 1);
+  for (int64_t row = 0; row < num_rows; ++row) max_spans = std::max(max_spans, LastSpan(call, step, row) - FirstSpan(call, step, row) + 1);
   const int64_t needed = num_rows * Int(call, attention_params::kHeads) * max_spans * PartialFloats(ValueDim(call));
   return {.is_split = max_spans > 1 && needed <= workspace.rows * workspace.cols, .max_spans = max_spans};
 }
@@ -93,7 +100,7 @@ AttentionTask FindAttentionTask(const KernelCall& call, const StepView& step, in
           .first_head = kv_head * group + chunk * cut.heads_per_task,
           .num_heads = std::min(cut.heads_per_task, group - chunk * cut.heads_per_task),
           .first_span = is_split ? first_span + span : first_span,
-          .last_span = is_split ? first_span + span : LastSpan(step, end - 1)};
+          .last_span = is_split ? first_span + span : LastSpan(call, step, end - 1)};
 }
 
 int64_t AttentionWorkspaceBytes(int64_t rows, int64_t heads, int64_t, int64_t v_dim, int64_t max_context) {

@@ -33,8 +33,9 @@ struct AttentionSplit {
 [[nodiscard]] AttentionSplit SplitOfStep(const KernelCall& call, const StepView& step) noexcept;
 // REQUIRES: task < AttentionTasks(call, step, 0)
 [[nodiscard]] AttentionTask FindAttentionTask(const KernelCall& call, const StepView& step, int64_t task) noexcept;
-// The first position that a query at `position` sees; it sees all from there to its own.
+// The first and the last position that a query at `position` sees; it sees all between. `row` is its row of the step.
 [[nodiscard]] int64_t FirstVisible(const KernelCall& call, int64_t position) noexcept;
+[[nodiscard]] int64_t LastVisible(const KernelCall& call, const StepView& step, int64_t row) noexcept;
 // Floats of one partial result.
 [[nodiscard]] int64_t PartialFloats(int64_t v_dim) noexcept;
 

@@ -46,6 +46,8 @@ const char* CheckAttention(const KernelCall& call) noexcept {
   if (heads < 1 || heads > kMaxHeads || heads % kv_heads != 0) return "the query heads are no multiple of the key/value heads";
   const int64_t window = Int(call, attention_params::kWindow), chunk = Int(call, attention_params::kChunk);
   if (window < 0 || chunk < 0 || (window != 0 && chunk != 0)) return "the sliding window or the chunk is negative, or both are set";
+  const int64_t both_ways = Int(call, attention_params::kBothWays);
+  if ((both_ways != 0 && both_ways != 1) || (both_ways == 1 && chunk != 0)) return "which keys are visible is unknown";
   if (!(call.params.floats[attention_params::kSoftcap] >= 0)) return "the softcap is not zero or above";
   if (!IsMatrix(out) || !IsMatrix(q)) return "queries or output are not an f32 matrix";
   const bool fit = q.cols == heads * Int(call, attention_params::kHeadDim) && out.cols == heads * ValueDim(call) && q.rows == out.rows;

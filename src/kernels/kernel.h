@@ -67,6 +67,7 @@ struct StepView {
   const int32_t* tokens = nullptr;        // [num_rows]
   const int32_t* positions = nullptr;     // [num_rows]
   const int32_t* slots = nullptr;         // [num_rows]
+  const int32_t* lengths = nullptr;       // [num_rows]: tokens in the row's slot after the step; null where no kernel looks ahead of its row
   const int32_t* rope_rows = nullptr;     // [num_rows]: rows of rotary tables that change with the sequence's length; null if none do
   const int32_t* output_rows = nullptr;   // [num_outputs], ascending: which rows are output
   const SamplingRow* sampling = nullptr;  // [num_outputs]

@@ -72,7 +72,8 @@ ValueRef Attend(const Builder& b, ValueRef q, ValueRef k, ValueRef v, const Atte
                                     .scale = config.scale,
                                     .chunk = config.chunk,
                                     .softcap = config.softcap,
-                                    .has_sinks = config.has_sinks};
+                                    .has_sinks = config.has_sinks,
+                                    .sees_both_ways = config.sees_both_ways};
   const ValueRef cache = KvUpdate(b, b.Cache({.kv_heads = config.kv_heads, .head_dim = config.head_dim, .window = attrs.reach()}), k, v);
   const ValueRef sinks = config.has_sinks ? b.Weight("sinks", {config.heads}, Shard::kQueryHeads, graph::Layout::kVector) : ValueRef{};
   return Attention(b, q, cache, attrs, sinks);
@@ -82,9 +83,9 @@ ValueRef Attend(const Builder& b, ValueRef q, ValueRef k, ValueRef v, const Atte
 
 ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& config) {
   const int64_t heads = config.heads, kv_heads = config.kv_heads, head_dim = config.head_dim;
-  const Heads q_heads{.projection = "q_proj", .norm = "q_norm", .first = 0, .count = heads, .shard = Shard::kQueryHeads},
-      k_heads{.projection = "k_proj", .norm = "k_norm", .first = heads, .count = kv_heads, .shard = Shard::kKvHeads},
-      v_heads{.projection = "v_proj", .norm = {}, .first = heads + kv_heads, .count = kv_heads, .shard = Shard::kKvHeads};
+  const Heads q_heads{.projection = config.scopes.q, .norm = "q_norm", .first = 0, .count = heads, .shard = Shard::kQueryHeads},
+      k_heads{.projection = config.scopes.k, .norm = "k_norm", .first = heads, .count = kv_heads, .shard = Shard::kKvHeads},
+      v_heads{.projection = config.scopes.v, .norm = {}, .first = heads + kv_heads, .count = kv_heads, .shard = Shard::kKvHeads};
   b.Probe("attn_in", x);
   ValueRef q = config.has_output_gate ? ProjectHalf(b, x, config, 0) : Project(b, x, config, q_heads);
   ValueRef k = Project(b, x, config, k_heads);
@@ -108,7 +109,7 @@ ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& conf
   ValueRef context = b.Probe("attn_ctx", Attend(b, q, k, v, config));
   if (config.has_output_gate) context = SigmoidGate(b, context, gate);
   const KSplit split{.shard = Shard::kHeadColumns, .segments = HeadSegments(heads, kv_heads, head_dim)};
-  return b.Probe("attn_out", RowParallelLinear(b.In("o_proj"), context, x.shape()[1], config.out_bias, split));
+  return b.Probe("attn_out", RowParallelLinear(b.In(config.scopes.out), context, x.shape()[1], config.out_bias, split));
 }
 
 }  // namespace intaglio::layers

@@ -1,7 +1,8 @@
-// Causal self-attention with grouped queries, over this layer's KV cache.
+// Self-attention with grouped queries, over this layer's KV cache: causal, or of an encoder.
 #pragma once
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "layers/linear.h"
 #include "layers/norm.h"
@@ -17,6 +18,11 @@ struct Temperature {
   double scale = 0, floor = 1;
 };
 
+// What the checkpoint calls the projections.
+struct AttentionScopes {
+  std::string_view q = "q_proj", k = "k_proj", v = "v_proj", out = "o_proj";
+};
+
 struct AttentionConfig {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   int64_t window = 0;                          // positions in reach, the row's own included; 0: all
@@ -30,6 +36,8 @@ struct AttentionConfig {
   Storage qkv = Storage::kSeparate;            // stacked: "qkv_proj", in that order
   std::optional<NormConfig> qk_norm;           // of q and k, before the rotary embedding
   NormSpan qk_norm_span = NormSpan::kHead;
+  bool sees_both_ways = false;                 // an encoder: later positions too, within the window
+  AttentionScopes scopes;
   std::shared_ptr<const RopeTable> rope;       // shared by the layers that rotate alike; null: none (NoPE)
   graph::RopeStyle rope_style = graph::RopeStyle::kHalves;
   float rotated_norm_eps = 0;                  // of a norm of q and k heads without a weight, after the rotary embedding; 0: none

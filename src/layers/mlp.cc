@@ -5,6 +5,18 @@ namespace intaglio::layers {
 using graph::Builder;
 using graph::ValueRef;
 
+ValueRef Activate(const Builder& b, ValueRef x, Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return Silu(b, x);
+    case Activation::kGeluTanh:
+      return GeluTanh(b, x);
+    case Activation::kGelu:
+      return Gelu(b, x);
+  }
+  return x;
+}
+
 ValueRef FeedForward(const Builder& b, ValueRef x, const MlpConfig& config) {
   const int64_t size = config.intermediate_size;
   const auto project = [&](std::string_view name, int64_t first_row) {
@@ -15,7 +27,7 @@ ValueRef FeedForward(const Builder& b, ValueRef x, const MlpConfig& config) {
   ValueRef gate = project("gate_proj", 0);
   const ValueRef up = project("up_proj", size);
   if (config.gate_scale != 1) gate = Scale(b, gate, config.gate_scale);
-  const ValueRef activated = config.activation == Activation::kSilu ? Silu(b, gate) : GeluTanh(b, gate);
+  const ValueRef activated = Activate(b, gate, config.activation);
   const KSplit split{.shard = graph::Shard::kColumns, .segments = PlainSegments(config.intermediate_size)};
   const ValueRef y = RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split);
   return config.out_scale == 1 ? y : Scale(b, y, config.out_scale);

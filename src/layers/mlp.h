@@ -4,7 +4,7 @@
 
 namespace intaglio::layers {
 
-enum class Activation : uint8_t { kSilu, kGeluTanh };
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
 
 struct MlpConfig {
   int64_t intermediate_size = 0;
@@ -13,6 +13,8 @@ struct MlpConfig {
   Storage gate_up = Storage::kSeparate;   // stacked: "gate_up_proj", gate first
   float gate_scale = 1.0f, out_scale = 1.0f;   // of gate_proj's and of down_proj's result
 };
+
+[[nodiscard]] graph::ValueRef Activate(const graph::Builder& b, graph::ValueRef x, Activation activation);
 
 // down_proj(activation(gate_proj(x)) * up_proj(x))
 [[nodiscard]] graph::ValueRef FeedForward(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config);

@@ -27,4 +27,10 @@ ValueRef SharedRmsNorm(const Builder& b, ValueRef x, const NormConfig& config, g
   return graph::RmsNorm(b, x, weight, {.eps = config.eps, .width = width, .segments = segments});
 }
 
+ValueRef LayerNorm(const Builder& b, ValueRef x, float eps) {
+  const auto declare = [&](const char* name) { return b.Weight(name, {x.shape()[1]}, graph::Shard::kReplicated, graph::Layout::kVector); };
+  const ValueRef weight = declare("weight"), bias = declare("bias");
+  return graph::LayerNorm(b, x, {.weight = weight, .bias = bias}, eps);
+}
+
 }  // namespace intaglio::layers

@@ -1,4 +1,4 @@
-// Root-mean-square normalisation.
+// Root-mean-square normalisation, and the layer norm of encoders.
 #pragma once
 #include "graph/builder.h"
 
@@ -20,5 +20,8 @@ struct NormConfig {
 // Over rows of heads that ranks share: the weight is split as `shard` says, the sum of squares is the tree over `segments`.
 [[nodiscard]] graph::ValueRef SharedRmsNorm(const graph::Builder& b, graph::ValueRef x, const NormConfig& config, graph::Shard shard,
                                             const graph::Segments& segments);
+
+// (x - mean) / deviation * "<scope>.weight" + "<scope>.bias", over whole rows.
+[[nodiscard]] graph::ValueRef LayerNorm(const graph::Builder& b, graph::ValueRef x, float eps);
 
 }  // namespace intaglio::layers

@@ -35,7 +35,9 @@ struct LayerConfig {
 struct DecoderConfig {
   std::string model_type;
   int64_t vocab_size = 0, hidden_size = 0, max_position = 0;
+  int64_t num_token_types = 0;      // rows of BERT's table of them
   bool ties_embeddings = false;     // the head is the embedding's table
+  bool sees_both_ways = false;      // an encoder: no next tokens, and a sequence must be whole in one step
   float embedding_scale = 1.0f;
   float logits_scale = 1.0f, logits_softcap = 0.0f;   // softcap 0: none
   layers::NormConfig norm;          // the final one
@@ -48,6 +50,11 @@ struct Architecture {
   DecoderConfig (*parse_config)(const checkpoint::HfConfig& config);
   // Residual stream in, residual stream out, in the scope "model.layers.<i>".
   graph::ValueRef (*layer)(const graph::Builder& b, const LayerConfig& config, graph::ValueRef x);
+  // Models without a head ("…Model") alone may set these: they can only embed.
+  // What enters layer 0, and whatever else stands where a decoder has its table; null: the table's rows, scaled.
+  graph::ValueRef (*embeddings)(const graph::Builder& b, const DecoderConfig& config) = nullptr;
+  std::string_view layer_list = "layers";   // the checkpoint's word for it
+  bool has_final_norm = true;
 };
 
 // All of them, in no particular order.

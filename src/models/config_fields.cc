@@ -27,12 +27,17 @@ float PositiveFloat(const HfConfig& config, std::string_view key, double value) 
   return rounded;
 }
 
+}  // namespace
+
 layers::Activation ParseActivation(const HfConfig& config, const FamilyDefaults& defaults) {
   const std::string name = config.String(defaults.activation_key, defaults.activation);
   if (name == "silu" || name == "swish") return layers::Activation::kSilu;
   if (name == "gelu_pytorch_tanh") return layers::Activation::kGeluTanh;
-  Fail(ErrorCode::kUnsupported, config.where(), ": ", defaults.activation_key, " is \"", name, "\"; supported: silu, gelu_pytorch_tanh");
+  if (name == "gelu") return layers::Activation::kGelu;
+  Fail(ErrorCode::kUnsupported, config.where(), ": ", defaults.activation_key, " is \"", name, "\"; supported: silu, gelu_pytorch_tanh, gelu");
 }
+
+namespace {
 
 layers::AttentionConfig ParseAttention(const HfConfig& config, const FamilyDefaults& defaults, int64_t hidden_size) {
   layers::AttentionConfig attention;
@@ -121,6 +126,10 @@ int64_t Count(const HfConfig& config, std::string_view key, int64_t otherwise) {
   return static_cast<int64_t>(count);
 }
 
+size_t LayerCount(const HfConfig& config) {
+  return static_cast<size_t>(BoundedSize(config, "num_hidden_layers", config.Int("num_hidden_layers"), kMaxLayers));
+}
+
 float PositiveNumber(const HfConfig& config, std::string_view key, double otherwise) {
   return PositiveFloat(config, key, config.Float(key, otherwise));
 }
@@ -175,7 +184,7 @@ DecoderConfig ParseDecoder(const HfConfig& config, const FamilyDefaults& default
     decoder.max_position = static_cast<int64_t>(std::min(stretched, static_cast<double>(kMaxSize)));
   }
   layer.mlp = {.intermediate_size = Size(config, "intermediate_size"), .activation = ParseActivation(config, defaults)};
-  decoder.layers.assign(static_cast<size_t>(BoundedSize(config, "num_hidden_layers", config.Int("num_hidden_layers"), kMaxLayers)), layer);
+  decoder.layers.assign(LayerCount(config), layer);
   return decoder;
 }
 

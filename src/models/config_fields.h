@@ -40,6 +40,12 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 // The same, or 0.
 [[nodiscard]] int64_t Count(const checkpoint::HfConfig& config, std::string_view key, int64_t otherwise);
 
+// `num_hidden_layers`.
+[[nodiscard]] size_t LayerCount(const checkpoint::HfConfig& config);
+
+// The activation of the MLP, from the field and the default that `defaults` names.
+[[nodiscard]] layers::Activation ParseActivation(const checkpoint::HfConfig& config, const FamilyDefaults& defaults);
+
 // A positive number that fits in f32.
 [[nodiscard]] float PositiveNumber(const checkpoint::HfConfig& config, std::string_view key, double otherwise);
 

@@ -16,8 +16,15 @@ void RefuseUnsupported(const checkpoint::HfConfig& config) {
   for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
     Require(!config.has(key), ErrorCode::kUnsupported, config.where(), ": ", key, " is set; supported for Gemma 3: null");
   }
-  Require(!config.Bool("use_bidirectional_attention", false), ErrorCode::kUnsupported, config.where(),
-          ": use_bidirectional_attention is true; supported: false (causal decoders)");
+}
+
+// An embedder sees both ways. config.json then states the whole width of the window, of which Transformers keeps one side and the row itself.
+void SeeBothWays(DecoderConfig& decoder) {
+  decoder.sees_both_ways = true;
+  ForEachLayer(decoder, [](LayerConfig& layer) {
+    layer.attention.sees_both_ways = true;
+    if (layer.attention.window != 0) layer.attention.window = layer.attention.window / 2 + 1;
+  });
 }
 
 // All but every sixth layer slide, unless the config says otherwise. Transformers has spelled the period in two ways.
@@ -55,11 +62,12 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   ForEachLayer(decoder, [&](LayerConfig& layer) {
     if (layer.attention.window != 0) layer.attention.rope = local_rope;
   });
+  if (config.Bool("use_bidirectional_attention", false)) SeeBothWays(decoder);
   return decoder;
 }
 
 }  // namespace
 
-extern const Architecture kGemma3{.hf_names = {"Gemma3ForCausalLM"}, .parse_config = ParseConfig, .layer = SandwichNormLayer};
+extern const Architecture kGemma3{.hf_names = {"Gemma3ForCausalLM", "Gemma3TextModel"}, .parse_config = ParseConfig, .layer = SandwichNormLayer};
 
 }  // namespace intaglio::models

@@ -14,6 +14,7 @@
 #include "intaglio/export.h"
 #include "intaglio/parity.h"
 #include "parity/bf16_checks.h"
+#include "parity/embedding_checks.h"
 #include "parity/golden.h"
 #include "parity/graph_checks.h"
 #include "parity/text_checks.h"
@@ -70,6 +71,10 @@ class FixtureRun {
   void Run() {
     const bool has_golden_weights = options_.dtype == "f32" || golden_.stored_dtype == "bfloat16";
     LoadEngine();
+    if (!golden_.embeddings.empty()) {
+      for (ParityCheck& check : parity::CheckEmbeddings(fixture_, {golden_, tensors_, has_golden_weights}, *engine_)) Add(std::move(check));
+      return;
+    }
     for (ParityCheck& check : parity::CheckTexts(fixture_, golden_)) Add(std::move(check));
     if (has_golden_weights) {
       for (ParityCheck& check : parity::CheckGraph(fixture_, tensors_)) Add(std::move(check));
@@ -98,7 +103,7 @@ class FixtureRun {
 
   void LoadEngine() {
     const std::filesystem::path bundle = temporary_.path() / "bundle";
-    Export({.source = fixture_, .output = bundle, .dtype = options_.dtype, .max_context = 0, .max_batch = 2, .prefill_buckets = {16}, .batch_buckets = {1, 2}, .speculation = 0, .force = false, .keep_probes = true, .on_progress = {}});
+    Export({.source = fixture_, .output = bundle, .dtype = options_.dtype, .max_context = 0, .max_batch = 2, .prefill_buckets = golden_.embeddings.empty() ? std::vector<int32_t>{16} : std::vector<int32_t>(), .batch_buckets = {1, 2}, .speculation = 0, .force = false, .keep_probes = true, .on_progress = {}});
     engine_ = Engine::Load(bundle, {.threads = options_.threads, .isa = options_.isa, .verify_checksums = true});
     report_.architecture = engine_->info().architecture;
     tolerances_ = parity::TolerancesOf(report_.architecture);

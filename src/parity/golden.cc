@@ -46,10 +46,14 @@ Golden ReadGolden(const std::filesystem::path& fixture) {
   try {
     const Json json = Json::parse(reinterpret_cast<const char*>(file.bytes().data()),
                                   reinterpret_cast<const char*>(file.bytes().data() + file.bytes().size()));
-    Require(json.is_object() && json.contains("model_type") && json.contains("prompts"), ErrorCode::kInvalidArgument, path.string(),
-            ": not the golden file of a decoder fixture (no model_type and prompts)");
-    Golden golden{.model_type = json.at("model_type"), .stored_dtype = json.value("stored_dtype", "float32"), .chat_now = {}, .prompts = {}, .texts = {}, .chats = {}};
-    for (const Json& prompt : json.at("prompts")) golden.prompts.push_back(ParsePrompt(prompt));
+    const bool is_embedder = json.is_object() && json.contains("pooling") && json.contains("texts");
+    Require(is_embedder || (json.is_object() && json.contains("model_type") && json.contains("prompts")), ErrorCode::kInvalidArgument, path.string(),
+            ": not the golden file of a decoder (no model_type and prompts) or an embedder (no pooling and texts)");
+    Golden golden{.model_type = json.value("model_type", ""), .stored_dtype = json.value("stored_dtype", "float32"), .chat_now = {}, .prompts = {}, .texts = {}, .chats = {}};
+    if (is_embedder) {
+      for (const Json& text : json.at("texts")) golden.embeddings.push_back({.text = text.at("text"), .input_ids = text.at("input_ids")});
+    }
+    for (const Json& prompt : json.value("prompts", Json::array())) golden.prompts.push_back(ParsePrompt(prompt));
     for (const Json& text : json.value("tokenizer", Json::array())) golden.texts.push_back(ParseText(text));
     if (json.contains("chat")) {
       golden.chat_now = json["chat"].value("now", "");

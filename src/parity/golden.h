@@ -24,11 +24,18 @@ struct GoldenChat {
   bool add_generation_prompt = false, is_error = false;
 };
 
+// A text of an embedder's fixture; its vector is a row of "embeddings" in golden.safetensors.
+struct GoldenEmbedding {
+  std::string text;
+  std::vector<int32_t> input_ids;
+};
+
 struct Golden {
   std::string model_type, stored_dtype, chat_now;
   std::vector<GoldenPrompt> prompts;
   std::vector<GoldenText> texts;
   std::vector<GoldenChat> chats;
+  std::vector<GoldenEmbedding> embeddings{};   // of an embedder, which has no prompts
 };
 
 // Throws Error naming the file when the folder has no golden.json or it is malformed.

@@ -20,6 +20,7 @@ Batch::Batch(int32_t max_rows, int32_t max_outputs)
     : tokens_(static_cast<size_t>(max_rows)),
       positions_(tokens_.size()),
       slots_(tokens_.size()),
+      lengths_(tokens_.size()),
       rope_rows_(tokens_.size()),
       output_rows_(static_cast<size_t>(max_outputs)),
       sampling_(output_rows_.size()) {}
@@ -36,6 +37,7 @@ void Batch::Add(const StepSequence& sequence, int32_t position, const TokenHisto
     tokens_[row] = sequence.tokens[static_cast<size_t>(i)];
     positions_[row] = position + i;
     slots_[row] = sequence.slot;
+    lengths_[row] = position + count;
     rope_rows_[row] = rope_rows.row(sequence, position + i);
     if (i < count - sequence.outputs) continue;
     const int32_t history_size = position + i + 1;
@@ -63,6 +65,7 @@ kernels::StepView Batch::view() const noexcept {
           .tokens = tokens_.data(),
           .positions = positions_.data(),
           .slots = slots_.data(),
+          .lengths = lengths_.data(),
           .rope_rows = rope_rows_.data(),
           .output_rows = output_rows_.data(),
           .sampling = sampling_.data(),

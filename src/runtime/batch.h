@@ -36,7 +36,7 @@ class Batch {
   [[nodiscard]] size_t OutputRow(int32_t i) const noexcept { return static_cast<size_t>(output_rows_[static_cast<size_t>(i)]); }
 
   int32_t num_rows_ = 0, num_outputs_ = 0;
-  std::vector<int32_t> tokens_, positions_, slots_, rope_rows_;  // [max_rows]
+  std::vector<int32_t> tokens_, positions_, slots_, lengths_, rope_rows_;  // [max_rows]
   std::vector<int32_t> output_rows_;                 // [max_outputs]
   std::vector<kernels::SamplingRow> sampling_;       // [max_outputs]
 };

@@ -60,6 +60,7 @@ Bundle OpenBundle(const std::filesystem::path& path, bool verify_checksums) {
   Require(manifest.tp_degree == 1 && manifest.ep_degree == 1, ErrorCode::kUnsupported, path.string(), ": the bundle is for TP ", manifest.tp_degree,
           " x EP ", manifest.ep_degree, "; this version runs one rank: export it again");
   for (Phase phase : {Phase::kContextEncoding, Phase::kTokenGeneration}) {
+    if (manifest.embedding && phase == Phase::kTokenGeneration) continue;
     Require(runtime::SmallestPlan(bundle.plans, phase, 1, 1).has_value(), ErrorCode::kDataLoss, path.string(), ": the bundle has no plan for ",
             Name(phase));
   }
@@ -78,6 +79,8 @@ ModelInfo MakeInfo(const bundle::Manifest& manifest, kernels::Isa isa, int num_t
   info.hidden_size = manifest.hidden_size;
   info.num_layers = manifest.num_layers;
   info.max_context = manifest.max_context;
+  info.embedding_dim = manifest.embedding ? manifest.embedding->dim : 0;
+  info.needs_whole_sequences = manifest.embedding && manifest.embedding->needs_whole_sequences;
   info.max_slots = manifest.max_slots;
   info.speculation = manifest.speculation;
   info.threads = num_threads;
@@ -107,7 +110,7 @@ class BundleEngine final : public Engine {
         outputs_(static_cast<size_t>(MaxOutputs(bundle_.plans))) {
     for (StepOutput& output : outputs_) output.top.reserve(kMaxLogprobs);
     for (std::vector<Part>* parts : {&parts_, &later_parts_}) parts->reserve(is_in_step_.size());
-    if (rope_rows_.can_switch()) kept_logits_.resize(outputs_.size() * static_cast<size_t>(info_.vocab_size));
+    if (rope_rows_.can_switch()) kept_values_.resize(outputs_.size() * OutputColumns());
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -153,7 +156,7 @@ class BundleEngine final : public Engine {
     const int32_t num_outputs = CutIntoParts(sequences);
     RunParts(kind, parts_);
     if (!later_parts_.empty()) {
-      KeepLogits();
+      KeepValues();
       RunParts(kind, later_parts_);
     }
     return std::span(outputs_).first(static_cast<size_t>(num_outputs));
@@ -192,6 +195,8 @@ class BundleEngine final : public Engine {
   // An Error if the step cannot be; changes nothing.
   void CheckStep(StepKind kind, std::span<const StepSequence> sequences) {
     const Phase phase = PhaseOf(kind);
+    Require(info_.embedding_dim == 0 || phase == Phase::kContextEncoding, ErrorCode::kUnsupported, "the bundle embeds texts and has no graph for ",
+            Name(phase), ": use intaglio embed, or export the checkpoint with --task generate");
     Require(max_rows(kind) > 0, ErrorCode::kUnsupported, "the bundle has no graph for ", Name(phase), ": export it with --speculation K");
     Require(!sequences.empty(), ErrorCode::kInvalidArgument, "a step needs at least one sequence");
     std::fill(is_in_step_.begin(), is_in_step_.end(), uint8_t{0});
@@ -269,14 +274,19 @@ class BundleEngine final : public Engine {
     }
   }
 
-  // The logits that were read so far stay, whatever runs next.
-  void KeepLogits() {
+  // Numbers that an output has: logits, or an embedding.
+  [[nodiscard]] size_t OutputColumns() const { return static_cast<size_t>(info_.embedding_dim == 0 ? info_.vocab_size : info_.embedding_dim); }
+  [[nodiscard]] std::span<const float>& ValuesOf(StepOutput& output) const { return info_.embedding_dim == 0 ? output.logits : output.embedding; }
+
+  // The logits (or embeddings) that were read so far stay, whatever runs next.
+  void KeepValues() {
     for (const Part& part : parts_) {
       for (int32_t i = 0; i < part.sequence.outputs; ++i) {
         const auto index = static_cast<size_t>(part.first_output + i);
-        const auto kept = std::span(kept_logits_).subspan(index * static_cast<size_t>(info_.vocab_size), static_cast<size_t>(info_.vocab_size));
-        std::copy(outputs_[index].logits.begin(), outputs_[index].logits.end(), kept.begin());
-        outputs_[index].logits = kept;
+        const auto kept = std::span(kept_values_).subspan(index * OutputColumns(), OutputColumns());
+        std::span<const float>& values = ValuesOf(outputs_[index]);
+        std::copy(values.begin(), values.end(), kept.begin());
+        values = kept;
       }
     }
   }
@@ -304,8 +314,9 @@ class BundleEngine final : public Engine {
     const Plan& plan = bundle_.plans[*last_plan_];
     output.slot = batch_.output_slot(i);
     output.position = batch_.output_position(i);
+    ValuesOf(output) = {reinterpret_cast<const float*>(Row(plan.logits, i)), OutputColumns()};
+    if (info_.embedding_dim != 0) return;
     std::memcpy(&output.id, Row(plan.ids, i), sizeof output.id);
-    output.logits = {reinterpret_cast<const float*>(Row(plan.logits, i)), static_cast<size_t>(info_.vocab_size)};
     output.logprob = 0;
     output.top.resize(static_cast<size_t>(batch_.num_logprobs(i)));  // within the reserved capacity
     if (output.top.empty()) return;
@@ -327,7 +338,7 @@ class BundleEngine final : public Engine {
   std::vector<uint8_t> is_in_step_;          // per slot, while a step is checked
   std::vector<StepOutput> outputs_;
   std::vector<Part> parts_, later_parts_;    // of the step under way
-  std::vector<float> kept_logits_;           // [outputs, vocabulary], where rotations switch
+  std::vector<float> kept_values_;           // [outputs, OutputColumns()], where rotations switch
   std::optional<size_t> last_plan_;
 };
 

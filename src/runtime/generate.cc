@@ -39,6 +39,8 @@ void CheckRequest(const Engine& engine, const GenerateRequest& request) {
   constexpr ErrorCode kCode = ErrorCode::kInvalidArgument;
   const ModelInfo& info = engine.info();
   const int64_t prompt = std::ssize(request.prompt);
+  Require(info.embedding_dim == 0, ErrorCode::kUnsupported, "the bundle embeds texts and generates none: use intaglio embed, or export the ",
+          "checkpoint with --task generate");
   Require(prompt > 0, kCode, "the prompt is empty: it needs at least one token");
   Require(prompt <= info.max_context, kCode, "the prompt has ", prompt, " tokens, but the bundle's context is ", info.max_context,
           ": export with --max-context ", prompt, " or more, or shorten the prompt");

@@ -51,6 +51,12 @@ void DescribeModel(const Bundle& bundle, Text& text) {
   text.Line("weights", Name(m.weight_dtype), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
   text.Line("shape", m.num_layers, " layers, hidden size ", m.hidden_size, ", vocabulary of ", m.vocab_size);
   text.Line("context", m.max_context, " tokens, ", m.max_slots, m.max_slots == 1 ? " slot" : " slots");
+  if (m.embedding) {
+    text.Line("embeds", m.embedding->dim, " columns, ", m.embedding->pooling, " pooling", m.embedding->is_normalised ? ", unit length" : "",
+              m.embedding->needs_whole_sequences ? "; a text is whole in one step" : "");
+    text.Line("buckets", "prefill ", Join(m.prefill_buckets));
+    return;
+  }
   text.Line("buckets", "prefill ", Join(m.prefill_buckets), "; batch ", Join(m.batch_buckets), "; speculation ",
             m.speculation == 0 ? "none" : StrCat(m.speculation, " proposed tokens"));
 }

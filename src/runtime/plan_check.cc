@@ -44,6 +44,7 @@ class CallChecker {
     if (kernel.starts_with("embed_")) CheckPacked(operand(1));
     if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
     if (kernel == "rope" || kernel == "norm_rope") CheckRotation();
+    if (kernel == "add_position") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the table of positions for a context");
     if (kernel == "sample") CheckAtLeast(operand(1).cols, manifest_.vocab_size, "logits for a vocabulary");
     if (kernel == "kv_write") CheckKvCache(operand(0));
     if (kernel == "attention") CheckKvCache(operand(2));
@@ -82,7 +83,7 @@ class CallChecker {
     Require(domain == 0 || domain == 1, "has no domain ", domain);
     const int64_t capacity = domain == static_cast<int64_t>(kernels::Domain::kRows) ? plan_.rows : plan_.outputs;
     CheckAtLeast(operand(call_.kernel == "kv_write" ? 1 : 0).rows, capacity, "rows for a step");
-    if (call_.kernel == "gather_rows") CheckAtLeast(operand(1).rows, plan_.rows, "rows to gather from, in a step");
+    if (call_.kernel == "gather_rows" || call_.kernel == "pool") CheckAtLeast(operand(1).rows, plan_.rows, "rows to gather from, in a step");
   }
 
   // The reader of bundles cannot tell packed weights, which are padded to whole blocks, from plain ones.
@@ -131,6 +132,16 @@ void CheckResult(const Plan& plan, const Operand& operand, DType dtype, int64_t 
           plan.outputs, " x ", cols, " in the arena");
 }
 
+void CheckResults(const Plan& plan, const Manifest& manifest) {
+  if (manifest.embedding) {
+    Require(plan.phase == Phase::kContextEncoding, ErrorCode::kDataLoss, "a bundle that embeds has a plan of ", Name(plan.phase));
+    return CheckResult(plan, plan.logits, DType::kF32, manifest.embedding->dim, "embeddings");
+  }
+  CheckResult(plan, plan.logits, DType::kF32, manifest.vocab_size, "logits");
+  CheckResult(plan, plan.ids, DType::kI32, 1, "ids");
+  CheckResult(plan, plan.logprobs, DType::kF32, kernels::sample_params::kLogprobCols, "log-probabilities");
+}
+
 }  // namespace
 
 void CheckManifest(const Manifest& manifest) {
@@ -156,9 +167,7 @@ void CheckPlans(std::span<const Plan> plans, const Manifest& manifest) {
   for (const Plan& plan : plans) {
     Require(plan.rows > 0 && plan.rows <= kMaxRows && plan.outputs > 0 && plan.outputs <= plan.rows, ErrorCode::kDataLoss, "a plan of ",
             Name(plan.phase), " has ", plan.rows, " rows and ", plan.outputs, " outputs");
-    CheckResult(plan, plan.logits, DType::kF32, manifest.vocab_size, "logits");
-    CheckResult(plan, plan.ids, DType::kI32, 1, "ids");
-    CheckResult(plan, plan.logprobs, DType::kF32, kernels::sample_params::kLogprobCols, "log-probabilities");
+    CheckResults(plan, manifest);
     for (const Call& call : plan.calls) CallChecker(plan, call, manifest).Check();
   }
 }

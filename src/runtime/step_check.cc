@@ -37,6 +37,10 @@ void CheckSequence(const StepSequence& sequence, int32_t length, Phase phase, co
           " tokens");
   Require(count <= info.max_context - length, kCode, "slot ", sequence.slot, " has ", length, " tokens and cannot take ", count,
           " more: the bundle's context is ", info.max_context, "; export with a larger --max-context");
+  Require(info.embedding_dim == 0 || sequence.outputs <= 1, kCode, "slot ", sequence.slot, " wants ", sequence.outputs,
+          " outputs; a sequence has one embedding");
+  Require(!info.needs_whole_sequences || length == 0, kCode, "slot ", sequence.slot, " has ", length, " tokens and cannot take ", count,
+          " more: this model needs all tokens of a sequence in one step; truncate the slot to 0 and give it the whole text");
   const bool is_prompt_length = sequence.prompt_length == 0 || (sequence.prompt_length >= length + count && sequence.prompt_length <= info.max_context);
   Require(is_prompt_length, kCode, "slot ", sequence.slot, " has a prompt_length of ", sequence.prompt_length, " but ", length + count,
           " tokens after this step, in a context of ", info.max_context);

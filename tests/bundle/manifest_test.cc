@@ -112,5 +112,25 @@ TEST(ManifestToJson, ASourceWithAnyNameCanBeWritten) {
   EXPECT_EQ(ManifestFromJson(ToJson(manifest), "manifest.json").source, "caf\xef\xbf\xbd");
 }
 
+TEST(Manifest, OfABundleThatEmbedsSaysWhatAVectorIs) {
+  Manifest manifest = FullManifest();
+  EXPECT_FALSE(Json::parse(ToJson(manifest)).contains("embedding"));
+  manifest.embedding = EmbeddingEntry{.dim = 96, .pooling = "lasttoken", .is_normalised = true, .needs_whole_sequences = true};
+  const Json json = Json::parse(ToJson(manifest));
+  EXPECT_EQ(json["task"], "embed");
+  const auto read = ManifestFromJson(json.dump(), "manifest.json").embedding;
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->dim, 96);
+  EXPECT_EQ(read->pooling, "lasttoken");
+  EXPECT_TRUE(read->is_normalised && read->needs_whole_sequences);
+  for (const char* field : {"dim", "pooling", "is_normalised", "needs_whole_sequences"}) {
+    Json broken = json;
+    broken["embedding"][field] = -1;
+    EXPECT_TRUE(Contains(ParseError(ErrorCode::kDataLoss, broken), field));
+    broken["embedding"].erase(field);
+    EXPECT_TRUE(Contains(ParseError(ErrorCode::kDataLoss, broken), field));
+  }
+}
+
 }  // namespace
 }  // namespace intaglio::bundle

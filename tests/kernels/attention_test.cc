@@ -143,8 +143,11 @@ std::vector<Heads> AllKinds() {
 
 TEST(AttentionTable, TheTestsRunEveryRow) {
   std::set<std::string_view> rows;
-  for (const Heads& h : AllKinds()) {
-    const AttentionRow* row = FindAttentionRow({h.heads, h.kv_heads, h.head_dim, h.value_dim(), h.window, h.chunk, h.softcap, h.has_sinks});
+  std::vector<Heads> kinds = AllKinds();
+  kinds.push_back({.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 70, .both_ways = true});   // both_ways_test.cc
+  for (const Heads& h : kinds) {
+    const AttentionRow* row =
+        FindAttentionRow({h.heads, h.kv_heads, h.head_dim, h.value_dim(), h.window, h.chunk, h.softcap, h.has_sinks, h.both_ways});
     ASSERT_NE(row, nullptr);
     rows.insert(row->name);
     EXPECT_NE(FindKernel(row->kernel, Isa::kScalar), nullptr);
@@ -169,6 +172,8 @@ TEST(AttentionTable, RefusesWhatNoRowServes) {
   EXPECT_TRUE(refuses([](AttentionShape& s) { s.window = s.chunk = 16; }));
   EXPECT_TRUE(refuses([](AttentionShape& s) { s.softcap = 5, s.has_sinks = true; }));
   EXPECT_TRUE(refuses([](AttentionShape& s) { s.softcap = 5, s.chunk = 16; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.sees_both_ways = true, s.chunk = 16; }));
+  EXPECT_TRUE(refuses([](AttentionShape& s) { s.sees_both_ways = true, s.softcap = 5; }));
 }
 
 TEST(Attention, IsTheSameWithAndWithoutAWorkspace) {
@@ -277,6 +282,7 @@ TEST(Attention, CheckRefusesWhatDoesNotFit) {
   EXPECT_NE(kernel->check(with(attention_params::kWindow, -1)), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kChunk, -1)), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kChunk, 16)), nullptr);   // beside the window
+  EXPECT_NE(kernel->check(with(attention_params::kBothWays, 2)), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kVDim, 23)), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kVDim, -1)), nullptr);
   KernelCall call = good;

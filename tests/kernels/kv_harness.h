@@ -16,6 +16,7 @@ struct Heads {
   int64_t chunk = 0;
   float softcap = 0;
   bool has_sinks = false;
+  bool both_ways = false;   // a sequence is then one step
   [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
   // First position that a query sees.
   [[nodiscard]] int64_t FirstVisible(int64_t position) const {
@@ -117,9 +118,15 @@ class KvWorld {
       for (int32_t tile = 0; (tile + 1) * kKvTile <= heads_.FirstVisible(rows[i].position); ++tile) Drop(rows[i].slot, tile);
     }
     table_pointer_ = table_.data();
+    lengths_.assign(rows.size(), 0);
+    for (size_t i = rows.size(); i-- > 0;) {
+      const bool is_last = i + 1 == rows.size() || rows[i + 1].slot != rows[i].slot;
+      lengths_[i] = is_last ? rows[i].position + 1 : lengths_[i + 1];
+    }
     view_ = {.num_rows = static_cast<int32_t>(rows.size()),
              .positions = positions_.data(),
              .slots = slots_.data(),
+             .lengths = lengths_.data(),
              .block_tables = &table_pointer_,
              .max_blocks = &max_blocks_};
   }
@@ -140,6 +147,7 @@ class KvWorld {
     call.params.ints[kNumBlocks] = num_blocks_;
     call.params.ints[kVDim] = heads_.v_dim;
     call.params.ints[kChunk] = heads_.chunk;
+    call.params.ints[kBothWays] = heads_.both_ways ? 1 : 0;
     call.params.floats[kSoftcap] = heads_.softcap;
     call.params.floats[kScale] = 1.0f / std::sqrt(static_cast<float>(heads_.head_dim));
     return call;
@@ -148,7 +156,7 @@ class KvWorld {
   Heads heads_;
   int64_t num_blocks_;
   Matrix pool_, sinks_;
-  std::vector<int32_t> table_, free_, slots_, positions_;
+  std::vector<int32_t> table_, free_, slots_, positions_, lengths_;
   const int32_t* table_pointer_ = nullptr;
   int32_t max_blocks_ = kMaxBlocks;
   StepView view_;

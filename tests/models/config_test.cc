@@ -66,7 +66,7 @@ std::vector<Refusal> Refusals() {
        kDataLoss,
        "hidden_size 64 is not a multiple of num_attention_heads 6"},
       {"UnknownActivation", "llama-tiny", {{"hidden_act", "relu"}}, kUnsupported, "hidden_act is \"relu\"; supported: silu, gelu_pytorch_tanh"},
-      {"UnknownActivationOfGemma", "gemma3-text-tiny", {{"hidden_activation", "gelu"}}, kUnsupported, "hidden_activation is \"gelu\""},
+      {"UnknownActivationOfGemma", "gemma3-text-tiny", {{"hidden_activation", "relu"}}, kUnsupported, "hidden_activation is \"relu\""},
       {"UnknownRopeType",
        "llama-tiny",
        {{"rope_scaling", {{"rope_type", "spiral"}, {"factor", 2.0}}}},
@@ -134,7 +134,15 @@ std::vector<Refusal> Refusals() {
        {{"layer_types", {"full_attention", "sliding_attention", "full_attention", "full_attention"}}},
        kDataLoss,
        "use_sliding_window is not true or sliding_window is missing"},
-      {"Bidirectional", "gemma3-text-tiny", {{"use_bidirectional_attention", true}}, kUnsupported, "use_bidirectional_attention is true"},
+      {"Bidirectional", "gemma3-text-tiny", {{"use_bidirectional_attention", true}}, kUnsupported,
+       "has no next token, since its attention is bidirectional"},
+      {"Headless", "gemma3-text-tiny", {{"architectures", {"Gemma3TextModel"}}}, kUnsupported, "has no next token without a head"},
+      {"RelativePositionsOfBert", "bert-embedding-tiny", {{"position_embedding_type", "relative_key"}}, kUnsupported,
+       "position_embedding_type is \"relative_key\"; supported: absolute"},
+      {"BertAsADecoder", "bert-embedding-tiny", {{"is_decoder", true}}, kUnsupported, "is_decoder is true"},
+      {"BertWithHeadsOfUnequalSize", "bert-embedding-tiny", {{"num_attention_heads", 5}}, kDataLoss,
+       "hidden_size 64 is not a multiple of num_attention_heads 5"},
+      {"UnknownActivationOfBert", "bert-embedding-tiny", {{"hidden_act", "gelu_fast"}}, kUnsupported, "hidden_act is \"gelu_fast\""},
   };
 }
 

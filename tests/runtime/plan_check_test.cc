@@ -159,6 +159,28 @@ TEST(CheckPlans, ResultsMustBeWhereTheEngineReadsThem) {
   EXPECT_TRUE(Contains(Fault(plan), "9 outputs"));
 }
 
+TEST(CheckPlans, OfABundleThatEmbedsHaveVectorsForResults) {
+  bundle::Manifest manifest = MakeManifest();
+  manifest.embedding = bundle::EmbeddingEntry{.dim = 24, .pooling = "mean"};
+  bundle::Plan plan = MakePlan(MakeCall("add", {F32(Space::kArena, 8, 16)}));
+  plan.ids = plan.logprobs = {};
+  EXPECT_TRUE(Contains(Fault(plan, manifest), "embeddings"));   // as wide as a vocabulary
+  plan.logits = F32(Space::kArena, 2, 24);
+  EXPECT_EQ(Fault(plan, manifest), "");
+  EXPECT_TRUE(Contains(Fault(plan), "logits"));
+  plan.phase = Phase::kTokenGeneration;
+  EXPECT_TRUE(Contains(Fault(plan, manifest), "has a plan of token_generation"));
+}
+
+TEST(CheckPlans, PoolingAndPositionTablesMustFit) {
+  bundle::Call pool = MakeCall("pool", {F32(Space::kArena, 2, 16), F32(Space::kArena, 7, 16)});
+  pool.ints[kernels::kDomain] = static_cast<int64_t>(kernels::Domain::kOutputs);
+  EXPECT_TRUE(Contains(Fault(pool), "7 rows to gather from"));
+  const Operand arena = F32(Space::kArena, 8, 16);
+  EXPECT_TRUE(Contains(Fault(MakeCall("add_position", {arena, arena, F32(Space::kWeights, kContext - 1, 16), F32(Space::kWeights, 1, 16)})),
+                       "table of positions"));
+}
+
 TEST(CheckManifest, AbsurdSizesAreRefusedBeforeAnythingIsAllocated) {
   EXPECT_NO_THROW(CheckManifest(MakeManifest()));
   bundle::Manifest manifest = MakeManifest();

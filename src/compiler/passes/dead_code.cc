@@ -53,7 +53,7 @@ void RemoveValues(Graph& graph, const std::set<ValueId>& kept) {
     std::ranges::for_each(node.outputs, renumber);
   }
   for (auto& [name, id] : graph.probes) renumber(id);
-  for (ValueId* id : {&graph.logits, &graph.ids, &graph.logprobs}) renumber(*id);
+  for (ValueId* id : {&graph.logits, &graph.ids, &graph.logprobs, &graph.embeddings}) renumber(*id);
   graph.values = std::move(values);
   graph.weights = std::move(weights);
 }

@@ -15,7 +15,7 @@ std::vector<int> CountUses(const Graph& graph) {
   for (const Node& node : graph.nodes) {
     for (ValueId input : node.inputs) ++uses[static_cast<size_t>(input)];
   }
-  for (ValueId result : {graph.logits, graph.ids, graph.logprobs}) {
+  for (ValueId result : {graph.logits, graph.ids, graph.logprobs, graph.embeddings}) {
     if (result != graph::kNoValue) ++uses[static_cast<size_t>(result)];
   }
   return uses;

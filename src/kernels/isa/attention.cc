@@ -21,7 +21,7 @@ struct Queries {
   float span_out[kMaxTaskQueries * kMaxValueDim]; // [query][padded_dim], of the current span
   float out[kMaxTaskQueries * kMaxValueDim];      // merged
   Softmax span_softmax[kMaxTaskQueries], softmax[kMaxTaskQueries];
-  int64_t position[kMaxTaskQueries], first_visible[kMaxTaskQueries];
+  int64_t first_visible[kMaxTaskQueries], last_visible[kMaxTaskQueries];
   TileRange range[kMaxTaskQueries];               // what each query sees of the current tile
 };
 static_assert(sizeof(Queries) <= kScratchBytes);
@@ -46,8 +46,8 @@ void LoadQueries(const Context& c, Queries* queries) {
   const Tensor& q = c.call[1];
   const auto row_of = [&](int i) { return c.task.first_row + i / c.task.num_heads; };
   for (int i = 0; i < c.num_queries; ++i) {
-    queries->position[i] = c.step.positions[row_of(i)];
-    queries->first_visible[i] = FirstVisible(c.call, queries->position[i]);
+    queries->first_visible[i] = FirstVisible(c.call, c.step.positions[row_of(i)]);
+    queries->last_visible[i] = LastVisible(c.call, c.step, row_of(i));
   }
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
     float* packed = queries->packed + first * c.head_dim;
@@ -78,7 +78,7 @@ void AttendTile(const Context& c, const float* k_tile, Queries* queries) {
 void AttendSpan(const Context& c, int64_t span, Queries* queries) {
   std::fill_n(queries->span_softmax, c.num_queries, Softmax{});
   std::fill_n(queries->span_out, c.num_queries * c.padded_dim, 0.0f);
-  const int64_t first_visible = queries->first_visible[0], last = queries->position[c.num_queries - 1];   // rows ascend
+  const int64_t first_visible = queries->first_visible[0], last = queries->last_visible[c.num_queries - 1];   // rows ascend
   const int64_t first_tile = std::max(span * kKvSpanTiles, first_visible / kKvTile);
   const int64_t last_tile = std::min(span * kKvSpanTiles + kKvSpanTiles - 1, last / kKvTile);
   for (int64_t tile = first_tile; tile <= last_tile; ++tile) {
@@ -87,7 +87,7 @@ void AttendSpan(const Context& c, int64_t span, Queries* queries) {
     const int64_t tile_begin = tile * kKvTile;
     for (int i = 0; i < c.num_queries; ++i) {
       queries->range[i] = {static_cast<int>(std::clamp<int64_t>(queries->first_visible[i] - tile_begin, 0, kKvTile)),
-                           static_cast<int>(std::clamp<int64_t>(queries->position[i] + 1 - tile_begin, 0, kKvTile))};
+                           static_cast<int>(std::clamp<int64_t>(queries->last_visible[i] + 1 - tile_begin, 0, kKvTile))};
     }
     AttendTile(c, c.call[2].f32(block) + c.task.kv_head * KvHeadFloats(c.head_dim, c.v_dim), queries);
   }
@@ -130,7 +130,7 @@ float* Partials(const KernelCall& call, int64_t row, int64_t head, int64_t max_s
 void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) {
   for (int i = 0; i < c.num_queries; ++i) {
     const int64_t span = c.task.first_span - queries.first_visible[i] / kSpanPositions;
-    if (span < 0 || c.task.first_span > queries.position[i] / kSpanPositions) continue;
+    if (span < 0 || c.task.first_span > queries.last_visible[i] / kSpanPositions) continue;
     float* partial = Partials(c.call, c.task.first_row + i / c.task.num_heads, c.task.first_head + i % c.task.num_heads, max_spans) +
                      span * PartialFloats(c.v_dim);
     partial[0] = queries.span_softmax[i].maximum;
@@ -150,8 +150,8 @@ void StoreOutputs(const Context& c, const Queries& queries) {
 void MergePartials(const KernelCall& call, const StepView& step, int64_t max_spans, int64_t task, float* merged) {
   const int64_t heads = call.params.ints[attention_params::kHeads], kv_heads = call.params.ints[attention_params::kKvHeads];
   const int64_t v_dim = ValueDim(call), group = heads / kv_heads;
-  const int64_t row = task / kv_heads, position = step.positions[row];
-  const int64_t num_spans = position / kSpanPositions - FirstVisible(call, position) / kSpanPositions + 1;
+  const int64_t row = task / kv_heads;
+  const int64_t num_spans = LastVisible(call, step, row) / kSpanPositions - FirstVisible(call, step.positions[row]) / kSpanPositions + 1;
   for (int64_t head = task % kv_heads * group; head < (task % kv_heads + 1) * group; ++head) {
     const float* partial = Partials(call, row, head, max_spans);
     Softmax softmax;

@@ -72,6 +72,16 @@ void GeluTanh(const KernelCall& call, const StepView&, int, int64_t row, std::by
   ForLanes(call[0].cols, call[0].f32(row), [x](auto load) { return GeluTanhLanes(load(x)); });
 }
 
+void Gelu(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float* x = call[1].f32(row);
+  ForLanes(call[0].cols, call[0].f32(row), [x](auto load) { return GeluLanes(load(x)); });
+}
+
+void TanhRow(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float* x = call[1].f32(row);
+  ForLanes(call[0].cols, call[0].f32(row), [x](auto load) { return Tanh(load(x)); });
+}
+
 // gpt-oss: (clamp(up) + 1) * g * sigmoid(alpha * g), g = min(gate, limit). From transformers/models/gpt_oss/modeling_gpt_oss.py
 void GatedClamped(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const float *gate = call[1].f32(row), *up = gate + call[0].cols;

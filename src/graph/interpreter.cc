@@ -35,6 +35,9 @@ class Run {
         case Source::kRopeRows:
           assign(step.rope_rows);
           break;
+        case Source::kActivation:
+          buffers_[i].f32.assign(step.activation.begin(), step.activation.end());
+          break;
         case Source::kNode:
         case Source::kWeight:
         case Source::kKvCache:
@@ -319,6 +322,10 @@ void CheckStep(const Graph& graph, const StepInputs& step) {
   for (int32_t row : step.rope_rows) {
     Require(row >= 0 && row < graph.rope_switch + graph.max_context, ErrorCode::kInvalidArgument, "interpreter: rope row ", row, " of a table of ",
             graph.rope_switch + graph.max_context);
+  }
+  for (const Value& value : graph.values) {
+    Require(value.source != Source::kActivation || step.activation.size() == rows * static_cast<size_t>(value.shape[1]), ErrorCode::kInvalidArgument,
+            "interpreter: ", rows, " tokens, an activation of ", step.activation.size(), " elements");
   }
   for (int32_t position : step.positions) {
     Require(position >= 0 && position < graph.max_context, ErrorCode::kInvalidArgument, "interpreter: position ", position, " in a context of ",

@@ -1,7 +1,5 @@
 // CompareFixture: exports a fixture, runs its prompts and holds everything that comes out against the goldens.
 // Tolerances are those that tests/fixtures/README.md derives from float32 against float64.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -16,6 +14,8 @@
 #include "parity/bf16_checks.h"
 #include "parity/golden.h"
 #include "parity/graph_checks.h"
+#include "parity/temporary_directory.h"
+#include "parity/tensors.h"
 #include "parity/text_checks.h"
 #include "parity/worst_element.h"
 
@@ -23,38 +23,13 @@ namespace intaglio {
 namespace {
 
 using parity::FindWorst;
+using parity::kProbedPrompt;
+using parity::TemporaryDirectory;
+using parity::ToF32;
 using parity::WorstElement;
 
 constexpr double kLogitTolerance = 5e-4;        // also of log-probabilities
 constexpr double kProbeTolerance = 2e-5;        // times the tensor's largest entry
-constexpr int kProbedPrompt = 1;
-
-// A directory of our own under the system's temporary one, removed at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "intaglio-compare-XXXXXX").string();
-    Require(mkdtemp(pattern.data()) != nullptr, ErrorCode::kIo, pattern, ": cannot create a temporary directory: ", std::strerror(errno));
-    path_ = pattern;
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-std::vector<float> ToF32(const TensorView& tensor) {
-  Require(tensor.dtype == DType::kF32, ErrorCode::kDataLoss, "golden tensor is ", tensor.dtype, ", expected f32");
-  std::vector<float> values(tensor.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
 
 // What a prompt leaves behind: logits of every position, and every probe with its rows in order.
 struct Observed {
@@ -84,7 +59,7 @@ class FixtureRun {
         CheckGreedy(i);
       } else {
         const TensorView golden = tensors_.tensor(StrCat('p', i, ".logits"));
-        const std::vector<float> expected = ToF32(golden);
+        const std::vector<float> expected = ToF32(tensors_, StrCat('p', i, ".logits"));
         Require(observed.logits.size() == expected.size(), ErrorCode::kDataLoss, "prompt ", i, " has ", observed.logits.size(), " logits instead of ", golden.shape);
         bf16.AddPrompt(StrCat('p', i), observed.logits, expected, golden.shape.back());
       }
@@ -162,7 +137,7 @@ class FixtureRun {
     const std::string golden_prefix = StrCat('p', kProbedPrompt, '.', prefix);
     const TensorView golden_ids = tensors_.tensor(golden_prefix + "expert_ids");
     const auto top_k = static_cast<size_t>(golden_ids.shape.back());
-    const std::vector<float> golden_weights = ToF32(tensors_.tensor(golden_prefix + "expert_weights"));
+    const std::vector<float> golden_weights = ToF32(tensors_, golden_prefix + "expert_weights");
     const std::vector<float>&ids = observed.probes.at(prefix + "expert_ids"), &weights = observed.probes.at(prefix + "expert_weights");
     ParityCheck sets{.name = golden_prefix + "expert_ids", .worst = 0, .tolerance = 0, .where = {}, .is_ok = true};
     std::vector<float> found(golden_weights.size(), 0.0f);
@@ -196,7 +171,7 @@ class FixtureRun {
 
   void AddTensorCheck(const std::string& name, const std::vector<float>& actual, double tolerance, bool is_relative) {
     const TensorView tensor = tensors_.tensor(name);
-    const std::vector<float> expected = ToF32(tensor);
+    const std::vector<float> expected = ToF32(tensors_, name);
     if (actual.size() != expected.size()) {
       Add({.name = name, .worst = INFINITY, .tolerance = tolerance, .where = StrCat(actual.size(), " elements instead of ", tensor.shape), .is_ok = false});
       return;

@@ -16,10 +16,11 @@ struct EngineOptions {
   int threads = 0;                  // 0: one per physical core that this process may use
   std::string isa;                  // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
   bool verify_checksums = true;
+  bool allow_failed_parity = false; // load a bundle whose parity gate failed at export
 };
 
 struct ModelInfo {
-  std::string architecture, source, numerics, isa;
+  std::string architecture, source, numerics, weight_dtype, isa;
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
   int32_t max_slots = 0, speculation = 0, threads = 0;
   std::vector<int32_t> prefill_buckets, batch_buckets, eos_ids;

@@ -2,12 +2,14 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
 #include "base/tensor.h"
+#include "intaglio/gate.h"
 
 namespace intaglio::bundle {
 
@@ -59,6 +61,7 @@ struct Manifest {
   std::vector<KvGroup> kv_groups;
   std::vector<KvLayer> kv_layers;
   MemoryPlan memory;
+  std::optional<ParityGate> parity;        // of an export that was validated
   std::vector<WeightEntry> weights;
   std::map<std::string, FileEntry> files;  // every other file of the bundle, by name
 };

@@ -13,13 +13,15 @@ namespace intaglio::parity {
 
 class Bf16Checks {
  public:
-  explicit Bf16Checks(bool has_experts) : has_experts_(has_experts) {}
+  // `expert_mean`: the mean error allowed where there are experts.
+  Bf16Checks(bool has_experts, double expert_mean) : has_experts_(has_experts), expert_mean_(expert_mean) {}
   // Logits [rows, vocab] of one prompt and their goldens.   REQUIRES: equal sizes
   void AddPrompt(const std::string& name, std::span<const float> logits, std::span<const float> golden, int64_t vocab);
   [[nodiscard]] std::vector<ParityCheck> Finish() const;
 
  private:
   const bool has_experts_;
+  const double expert_mean_;
   double error_sum_ = 0, worst_ = 0;
   int64_t num_logits_ = 0, flips_ = 0;
   std::string worst_where_, flip_where_;

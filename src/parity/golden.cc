@@ -38,18 +38,29 @@ GoldenChat ParseChat(const Json& json) {
           .is_error = json.contains("error")};
 }
 
+// "p1" -> 1.
+size_t ParseProbedPrompt(const std::string& name, size_t num_prompts, const std::filesystem::path& path) {
+  for (size_t i = 0; i < num_prompts; ++i) {
+    if (name == StrCat('p', i)) return i;
+  }
+  Fail(ErrorCode::kDataLoss, path.string(), ": \"probed_prompt\" is \"", name, "\", but there are ", num_prompts, " prompts, from p0 on");
+}
+
 }  // namespace
 
 Golden ReadGolden(const std::filesystem::path& fixture) {
   const std::filesystem::path path = fixture / "golden.json";
+  Require(std::filesystem::exists(path), ErrorCode::kNotFound, fixture.string(),
+          ": has no golden.json, so it is neither a fixture nor a capture; make one with: python -m intaglio.parity.capture MODEL_DIR ", fixture.string());
   const MappedFile file(path);
   try {
     const Json json = Json::parse(reinterpret_cast<const char*>(file.bytes().data()),
                                   reinterpret_cast<const char*>(file.bytes().data() + file.bytes().size()));
     Require(json.is_object() && json.contains("model_type") && json.contains("prompts"), ErrorCode::kInvalidArgument, path.string(),
             ": not the golden file of a decoder fixture (no model_type and prompts)");
-    Golden golden{.model_type = json.at("model_type"), .stored_dtype = json.value("stored_dtype", "float32"), .chat_now = {}, .prompts = {}, .texts = {}, .chats = {}};
+    Golden golden{.model_type = json.at("model_type"), .stored_dtype = json.value("stored_dtype", "float32"), .compute_dtype = json.value("compute_dtype", "float32"), .chat_now = {}, .prompts = {}, .texts = {}, .chats = {}};
     for (const Json& prompt : json.at("prompts")) golden.prompts.push_back(ParsePrompt(prompt));
+    golden.probed_prompt = ParseProbedPrompt(json.value("probed_prompt", "p1"), golden.prompts.size(), path);
     for (const Json& text : json.value("tokenizer", Json::array())) golden.texts.push_back(ParseText(text));
     if (json.contains("chat")) {
       golden.chat_now = json["chat"].value("now", "");

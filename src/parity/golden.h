@@ -1,4 +1,4 @@
-// The goldens of a fixture folder: what Transformers computed, as tests/fixtures/README.md lays it out.
+// The goldens of a fixture folder or a capture: what Transformers computed, as tests/fixtures/README.md lays it out.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -25,13 +25,14 @@ struct GoldenChat {
 };
 
 struct Golden {
-  std::string model_type, stored_dtype, chat_now;
+  std::string model_type, stored_dtype, compute_dtype, chat_now;
+  size_t probed_prompt = 0;   // whose inner values the tensors hold
   std::vector<GoldenPrompt> prompts;
   std::vector<GoldenText> texts;
   std::vector<GoldenChat> chats;
 };
 
-// Throws Error naming the file when the folder has no golden.json or it is malformed.
+// Throws Error naming the file when the folder has no golden.json or it is malformed. Token ids are not checked against any vocabulary.
 [[nodiscard]] Golden ReadGolden(const std::filesystem::path& fixture);
 
 }  // namespace intaglio::parity

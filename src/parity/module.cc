@@ -13,6 +13,7 @@
 #include "intaglio/parity.h"
 #include "kernels/isa.h"
 #include "models/decoder.h"
+#include "parity/golden.h"
 #include "parity/module_graph.h"
 #include "parity/temporary_directory.h"
 #include "parity/tensors.h"
@@ -168,8 +169,9 @@ ParityCheck ValidateAccuracy(Module& module, std::span<const float> input, std::
 }
 
 ParityCheck ValidateAccuracy(Module& module, const std::filesystem::path& capture, double tolerance) {
+  const std::string prompt = StrCat('p', parity::ReadGolden(capture).probed_prompt, '.');
   const auto tensors = checkpoint::SafetensorsFile::Open(capture / "golden.safetensors");
-  const auto read = [&](const std::string& value) { return parity::ToF32(tensors, StrCat('p', parity::kProbedPrompt, '.', value)); };
+  const auto read = [&](const std::string& value) { return parity::ToF32(tensors, StrCat(prompt, value)); };
   return ValidateAccuracy(module, read(module.from()), read(module.to()), tolerance);
 }
 

@@ -7,9 +7,6 @@
 
 namespace intaglio::parity {
 
-// The prompt whose inner values the goldens hold.
-inline constexpr int kProbedPrompt = 1;
-
 // Throws Error naming the tensor when it is missing or not f32.
 [[nodiscard]] std::vector<float> ToF32(const checkpoint::SafetensorsFile& file, const std::string& name);
 

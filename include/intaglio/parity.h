@@ -71,7 +71,8 @@ struct ParityOptions {
 // Runs a bundle against a capture of the model it was made from: logits, greedy tokens and log-probabilities; inner values too where the
 // bundle has them (ExportOptions::keep_probes). options.dtype is not used. Throws Error for what cannot be opened, and when the capture is of
 // another model or its prompts do not fit the bundle.
-[[nodiscard]] ParityReport CompareBundle(const std::filesystem::path& bundle, const std::filesystem::path& capture, const ParityOptions& options = {});
+[[nodiscard]] ParityReport CompareBundle(const std::filesystem::path& bundle, const std::filesystem::path& capture,
+                                         const ParityOptions& options = {});
 
 // What a manifest keeps of a report.
 [[nodiscard]] ParityGate Summarise(const ParityReport& report);

@@ -69,9 +69,14 @@ void Capture::RequireVocabulary(int64_t vocab) const {
 class CaptureRun {
  public:
   CaptureRun(const Capture& capture, Engine& engine, const ParityOptions& options, ParityReport& report)
-      : capture_(capture), engine_(engine), report_(report), tolerances_(parity::TolerancesOf(engine.info().architecture)),
-        is_strict_(IsStrict(capture.golden, engine.info().weight_dtype)), match_(engine.info().vocab_size),
-        bf16_(capture.has_experts(), tolerances_.bf16_expert_mean), logit_tolerances_(options.logit_tolerances) {
+      : capture_(capture),
+        engine_(engine),
+        report_(report),
+        tolerances_(parity::TolerancesOf(engine.info().architecture)),
+        is_strict_(IsStrict(capture.golden, engine.info().weight_dtype)),
+        match_(engine.info().vocab_size),
+        bf16_(capture.has_experts(), tolerances_.bf16_expert_mean),
+        logit_tolerances_(options.logit_tolerances) {
     for (double& tolerance : logit_tolerances_) tolerance = tolerance == 0 ? tolerances_.logits : tolerance;
   }
 
@@ -95,8 +100,7 @@ class CaptureRun {
     const parity::GoldenPrompt& prompt = capture_.golden.prompts[index];
     const std::string name = StrCat('p', index), prefix = name + '.';
     const bool is_probed = index == capture_.golden.probed_prompt;
-    const parity::Observed observed =
-        Observe(engine_, prompt, is_probed ? parity::ProbeNames(capture_.tensors, prefix) : std::vector<std::string>());
+    const parity::Observed observed = Observe(engine_, prompt, is_probed ? parity::ProbeNames(capture_.tensors, prefix) : std::vector<std::string>());
     const std::vector<float> golden = parity::ToF32(capture_.tensors, prefix + "logits");
     match_.AddPrompt(name, observed.prompt_logits, golden);
     bf16_.AddPrompt(name, observed.prompt_logits, golden, engine_.info().vocab_size);
@@ -179,16 +183,13 @@ ParityReport CompareFixture(const fs::path& fixture, const ParityOptions& option
   report.isa = options.isa;
   try {
     RunFixture(capture, options, report);
-  } catch (const Error& error) {
-    report.error = error.what();
-  }
+  } catch (const Error& error) { report.error = error.what(); }
   return report;
 }
 
 ParityReport CompareBundle(const fs::path& bundle, const fs::path& folder, const ParityOptions& options) {
   const Capture capture(folder);
-  const auto engine =
-      Engine::Load(bundle, {.threads = options.threads, .isa = options.isa, .verify_checksums = true, .allow_failed_parity = true});
+  const auto engine = Engine::Load(bundle, {.threads = options.threads, .isa = options.isa, .verify_checksums = true, .allow_failed_parity = true});
   ParityReport report;
   report.fixture = capture.folder.filename().string();
   DescribeEngine(*engine, report);

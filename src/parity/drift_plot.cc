@@ -72,7 +72,8 @@ std::string Grid(const Axes& axes, const ParityReport& longest) {
     out += Line(kLeft, axes.Y(decade), kLeft + kWidth, axes.Y(decade)) + Label(kLeft - 8, axes.Y(decade) + 4, "end", StrCat("1e", decade));
   }
   const size_t step = (longest.drift.size() + 11) / 12;   // no more labels than there is room for
-  for (size_t i = 0; i < longest.drift.size(); i += std::max<size_t>(1, step)) out += Label(axes.X(i), kTop + kHeight + 18, "middle", longest.drift[i].name);
+  for (size_t i = 0; i < longest.drift.size(); i += std::max<size_t>(1, step))
+    out += Label(axes.X(i), kTop + kHeight + 18, "middle", longest.drift[i].name);
   return out;
 }
 
@@ -95,10 +96,11 @@ std::string DriftPlot(std::span<const ParityReport> reports) {
     legend += Label(kLeft + 20, y, "start", StrCat(report.fixture, ", ", report.dtype, ", ", report.isa));
   }
   const double height = kTop + kHeight + kBelow + kLegendLine * static_cast<double>(num_lines);
-  return StrCat("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"", Fixed(height), "\" font-family=\"sans-serif\" font-size=\"12\">\n",
-                "<rect width=\"760\" height=\"", Fixed(height), "\" fill=\"white\"/>\n", longest == nullptr ? "" : Grid(axes, *longest),
-                Label(kLeft, kTop + kHeight + 38, "start", "relative error of the residual stream after each layer, against the goldens"), lines, legend,
-                "</svg>\n");
+  return StrCat("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"", Fixed(height),
+                "\" font-family=\"sans-serif\" font-size=\"12\">\n", "<rect width=\"760\" height=\"", Fixed(height), "\" fill=\"white\"/>\n",
+                longest == nullptr ? "" : Grid(axes, *longest),
+                Label(kLeft, kTop + kHeight + 38, "start", "relative error of the residual stream after each layer, against the goldens"), lines,
+                legend, "</svg>\n");
 }
 
 }  // namespace intaglio

@@ -51,14 +51,21 @@ size_t ParseProbedPrompt(const std::string& name, size_t num_prompts, const std:
 Golden ReadGolden(const std::filesystem::path& fixture) {
   const std::filesystem::path path = fixture / "golden.json";
   Require(std::filesystem::exists(path), ErrorCode::kNotFound, fixture.string(),
-          ": has no golden.json, so it is neither a fixture nor a capture; make one with: python -m intaglio.parity.capture MODEL_DIR ", fixture.string());
+          ": has no golden.json, so it is neither a fixture nor a capture; make one with: python -m intaglio.parity.capture MODEL_DIR ",
+          fixture.string());
   const MappedFile file(path);
   try {
-    const Json json = Json::parse(reinterpret_cast<const char*>(file.bytes().data()),
-                                  reinterpret_cast<const char*>(file.bytes().data() + file.bytes().size()));
+    const Json json =
+        Json::parse(reinterpret_cast<const char*>(file.bytes().data()), reinterpret_cast<const char*>(file.bytes().data() + file.bytes().size()));
     Require(json.is_object() && json.contains("model_type") && json.contains("prompts"), ErrorCode::kInvalidArgument, path.string(),
             ": not the golden file of a decoder fixture (no model_type and prompts)");
-    Golden golden{.model_type = json.at("model_type"), .stored_dtype = json.value("stored_dtype", "float32"), .compute_dtype = json.value("compute_dtype", "float32"), .chat_now = {}, .prompts = {}, .texts = {}, .chats = {}};
+    Golden golden{.model_type = json.at("model_type"),
+                  .stored_dtype = json.value("stored_dtype", "float32"),
+                  .compute_dtype = json.value("compute_dtype", "float32"),
+                  .chat_now = {},
+                  .prompts = {},
+                  .texts = {},
+                  .chats = {}};
     for (const Json& prompt : json.at("prompts")) golden.prompts.push_back(ParsePrompt(prompt));
     golden.probed_prompt = ParseProbedPrompt(json.value("probed_prompt", "p1"), golden.prompts.size(), path);
     for (const Json& text : json.value("tokenizer", Json::array())) golden.texts.push_back(ParseText(text));
@@ -67,9 +74,7 @@ Golden ReadGolden(const std::filesystem::path& fixture) {
       for (const Json& chat : json["chat"].at("cases")) golden.chats.push_back(ParseChat(chat));
     }
     return golden;
-  } catch (const Json::exception& error) {
-    Fail(ErrorCode::kDataLoss, path.string(), ": ", error.what());
-  }
+  } catch (const Json::exception& error) { Fail(ErrorCode::kDataLoss, path.string(), ": ", error.what()); }
 }
 
 }  // namespace intaglio::parity

@@ -25,10 +25,13 @@ ParityCheck CheckLogprobs(const std::string& name, const GoldenPrompt& golden, c
   return check;
 }
 
-// The token's logit minus the best other one.
+// The token's logit minus the best other one; not a number if any logit is none.
 double Margin(std::span<const float> row, int32_t token) {
   float best = -INFINITY;
-  for (size_t i = 0; i < row.size(); ++i) best = static_cast<int32_t>(i) == token ? best : std::max(best, row[i]);
+  for (size_t i = 0; i < row.size(); ++i) {
+    if (std::isnan(row[i])) return row[i];
+    if (static_cast<int32_t>(i) != token) best = std::max(best, row[i]);
+  }
   return static_cast<double>(row[static_cast<size_t>(token)]) - best;
 }
 
@@ -49,7 +52,8 @@ GreedyRun RunGreedy(Engine& engine, const GoldenPrompt& golden) {
   request.sampling.num_logprobs = 5;
   run.result = Generate(engine, request);
   const auto wanted = std::span(golden.greedy_ids).first(run.num_wanted);
-  run.num_equal = static_cast<size_t>(std::mismatch(run.result.ids.begin(), run.result.ids.end(), wanted.begin(), wanted.end()).second - wanted.begin());
+  run.num_equal =
+      static_cast<size_t>(std::mismatch(run.result.ids.begin(), run.result.ids.end(), wanted.begin(), wanted.end()).second - wanted.begin());
   return run;
 }
 

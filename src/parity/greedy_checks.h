@@ -19,7 +19,8 @@ struct GreedyRun {
 [[nodiscard]] GreedyRun RunGreedy(Engine& engine, const GoldenPrompt& golden);
 
 // "<name>.greedy_ids", and "<name>.top_logprobs" where the ids are the golden's.
-[[nodiscard]] std::vector<ParityCheck> CheckGreedy(const std::string& name, const GoldenPrompt& golden, const GreedyRun& run, double logprob_tolerance);
+[[nodiscard]] std::vector<ParityCheck> CheckGreedy(const std::string& name, const GoldenPrompt& golden, const GreedyRun& run,
+                                                   double logprob_tolerance);
 // "<name>.teacher_forced": by how much the golden's token wins at each greedy step (negative: it loses), from logits [steps, vocab] that the
 // golden's tokens lead to. `tolerance`: of one logit.
 [[nodiscard]] ParityCheck CheckForced(const std::string& name, const GoldenPrompt& golden, std::span<const float> logits, int64_t vocab,

@@ -25,7 +25,7 @@ double Divergence(std::span<const float> logits, std::span<const float> golden) 
     const double log_p = golden[i] - golden_norm, p = std::exp(log_p);
     if (p > 0) sum += p * (log_p - (logits[i] - norm));
   }
-  return std::max(0.0, sum);
+  return sum < 0 ? 0.0 : sum;
 }
 
 std::string NameOf(int64_t top) { return top == 0 ? "all" : StrCat("top ", top); }
@@ -97,11 +97,16 @@ std::vector<ParityCheck> LogitMatch::Checks(std::span<const double> tolerances) 
     const auto index = std::ranges::find(kLogitBands, band.top) - kLogitBands.begin();
     const double allowed = tolerances[static_cast<size_t>(index)];
     widest = std::max(widest, allowed);
-    checks.push_back({.name = StrCat("logits, ", NameOf(band.top)), .worst = band.worst, .tolerance = allowed, .where = band.where, .is_ok = band.worst <= allowed});
+    checks.push_back({.name = StrCat("logits, ", NameOf(band.top)),
+                      .worst = band.worst,
+                      .tolerance = allowed,
+                      .where = band.where,
+                      .is_ok = band.worst <= allowed});
   }
   // Hoeffding's lemma: logits that are at most e off move the distribution by at most e² / 2. Below 1e-12 double's rounding shows.
   const double allowed = std::max(widest * widest / 2, 1e-12);
-  checks.push_back({.name = "KL divergence", .worst = divergence_.worst, .tolerance = allowed, .where = divergence_.where, .is_ok = divergence_.worst <= allowed});
+  checks.push_back(
+      {.name = "KL divergence", .worst = divergence_.worst, .tolerance = allowed, .where = divergence_.where, .is_ok = divergence_.worst <= allowed});
   return checks;
 }
 

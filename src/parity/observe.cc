@@ -13,7 +13,8 @@ void Append(std::vector<float>& rows, std::span<const float> row) { rows.insert(
 class Sequence {
  public:
   explicit Sequence(Engine& engine)
-      : engine_(engine), slot_(engine.AcquireSlot().value()),
+      : engine_(engine),
+        slot_(engine.AcquireSlot().value()),
         chunk_(static_cast<size_t>(std::min(engine.max_rows(StepKind::kContextEncoding), engine.max_outputs(StepKind::kContextEncoding)))) {}
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;

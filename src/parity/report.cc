@@ -45,8 +45,8 @@ std::string Row(const ParityReport& report, const std::string& name, const Parit
 }
 
 std::string SummaryRow(const ParityReport& report) {
-  const auto worst = std::max_element(report.checks.begin(), report.checks.end(),
-                                      [](const ParityCheck& a, const ParityCheck& b) { return Strain(a) < Strain(b); });
+  const auto worst =
+      std::max_element(report.checks.begin(), report.checks.end(), [](const ParityCheck& a, const ParityCheck& b) { return Strain(a) < Strain(b); });
   const auto num_ok = std::count_if(report.checks.begin(), report.checks.end(), [](const ParityCheck& check) { return check.is_ok; });
   return Row(report, StrCat(num_ok, " of ", report.checks.size(), ", worst ", worst->name), *worst);
 }
@@ -62,9 +62,9 @@ std::string Figures(const ParityReport& report) {
     for (const LogitBand& band : report.bands)
       out += StrCat(&band == &report.bands.front() ? " " : "; ", NameOf(band), " mean ", Number(band.mean), ", worst ", Number(band.worst));
     out += StrCat("\n- KL(golden || ours): mean ", Number(report.divergence.mean), ", worst ", Number(report.divergence.worst), " nats\n");
-    out += StrCat("- first divergence of greedy tokens: ", report.first_divergence < 0
-                                                               ? std::string("none")
-                                                               : StrCat("token ", report.first_divergence, " of ", report.first_divergence_where));
+    out +=
+        StrCat("- first divergence of greedy tokens: ",
+               report.first_divergence < 0 ? std::string("none") : StrCat("token ", report.first_divergence, " of ", report.first_divergence_where));
     out += "\n";
   }
   if (!report.drift.empty()) {
@@ -77,17 +77,20 @@ std::string Figures(const ParityReport& report) {
 }
 
 Json ToJson(const ParityReport& report) {
-  Json entry{{"fixture", report.fixture}, {"architecture", report.architecture}, {"dtype", report.dtype}, {"isa", report.isa}, {"ok", report.is_ok()}};
+  Json entry{
+      {"fixture", report.fixture}, {"architecture", report.architecture}, {"dtype", report.dtype}, {"isa", report.isa}, {"ok", report.is_ok()}};
   entry["capture_digest"] = report.capture_digest;
   entry["checks"] = Json::array();
   if (!report.error.empty()) entry["error"] = report.error;
   for (const ParityCheck& check : report.checks) {
-    entry["checks"].push_back({{"name", check.name}, {"worst", check.worst}, {"tolerance", check.tolerance}, {"ok", check.is_ok}, {"where", check.where}});
+    entry["checks"].push_back(
+        {{"name", check.name}, {"worst", check.worst}, {"tolerance", check.tolerance}, {"ok", check.is_ok}, {"where", check.where}});
   }
   if (report.bands.empty()) return entry;
   entry["logits"] = Json::array();
   for (const LogitBand& band : report.bands)
-    entry["logits"].push_back({{"top", band.top == 0 ? Json("all") : Json(band.top)}, {"mean", band.mean}, {"worst", band.worst}, {"where", band.where}});
+    entry["logits"].push_back(
+        {{"top", band.top == 0 ? Json("all") : Json(band.top)}, {"mean", band.mean}, {"worst", band.worst}, {"where", band.where}});
   entry["kl"] = {{"mean", report.divergence.mean}, {"worst", report.divergence.worst}, {"where", report.divergence.where}};
   entry["first_divergence"] = report.first_divergence < 0 ? Json(nullptr) : Json(report.first_divergence);
   entry["drift"] = Json::array();

@@ -45,7 +45,11 @@ std::vector<ParityCheck> CheckExperts(const SafetensorsFile& golden, const std::
   const size_t num_ids = golden_ids.bytes.size() / sizeof(int32_t);
   ParityCheck sets{.name = prefix + "expert_ids", .worst = 0, .tolerance = 0, .where = {}, .is_ok = true};
   if (golden_ids.dtype != DType::kI32 || ids.size() != num_ids || weights.size() != num_ids) {
-    return {{.name = sets.name, .worst = INFINITY, .tolerance = 0, .where = StrCat(ids.size(), " ids instead of i32 ", golden_ids.shape), .is_ok = false}};
+    return {{.name = sets.name,
+             .worst = INFINITY,
+             .tolerance = 0,
+             .where = StrCat(ids.size(), " ids instead of i32 ", golden_ids.shape),
+             .is_ok = false}};
   }
   const auto top_k = static_cast<size_t>(golden_ids.shape.back());
   std::vector<float> found(num_ids, 0.0f);
@@ -79,7 +83,8 @@ double RelativeError(const std::vector<float>& actual, const std::vector<float>&
 std::vector<std::string> ProbeNames(const SafetensorsFile& golden, const std::string& prefix) {
   std::vector<std::string> names;
   for (const std::string& name : golden.names()) {
-    if ((name.starts_with(prefix + "hidden.") || name.starts_with(prefix + "layer")) && !IsGraphProbe(name)) names.push_back(name.substr(prefix.size()));
+    if ((name.starts_with(prefix + "hidden.") || name.starts_with(prefix + "layer")) && !IsGraphProbe(name))
+      names.push_back(name.substr(prefix.size()));
   }
   return names;
 }

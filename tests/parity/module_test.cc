@@ -3,12 +3,20 @@
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/fail.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/hf_config.h"
 #include "checkpoint/safetensors.h"
+#include "compiler/passes/passes.h"
+#include "graph/interpreter.h"
 #include "intaglio/parity.h"
 #include "kernels/isa.h"
+#include "models/decoder.h"
+#include "parity/module_graph.h"
 #include "parity/tensors.h"
+#include "parity/worst_element.h"
 #include "tests/parity/exported.h"
 
 namespace intaglio::test {
@@ -23,6 +31,12 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.fixture << " layer " 
 
 std::vector<float> Golden(const std::string& fixture, const std::string& value) {
   return parity::ToF32(checkpoint::SafetensorsFile::Open(FixturePath(fixture) / "golden.safetensors"), "p1." + value);
+}
+
+// Without the values that the cut left without a maker.
+graph::Graph Pruned(graph::Graph graph) {
+  compiler::RemoveDeadCode(graph, {.keep_probes = true});
+  return graph;
 }
 
 class ModuleParity : public testing::TestWithParam<Case> {
@@ -62,6 +76,30 @@ TEST_P(ModuleParity, Bf16WeightsStayWithinTheirRounding) {
   spec.dtype = "bf16";
   const ParityCheck check = ValidateAccuracy(*BuildModule(spec), FixturePath(GetParam().fixture), /*tolerance=*/3e-2);
   EXPECT_TRUE(check.is_ok) << check.name << ": " << check.worst << " of " << check.tolerance << ' ' << check.where;
+}
+
+TEST_P(ModuleParity, IsTheGraphThatTheInterpreterRuns) {
+  const auto checkpoint = checkpoint::Checkpoint::Open(Spec().checkpoint);
+  const auto model = models::ParseModel(checkpoint::HfConfig::Parse(checkpoint->config_json(), "config.json"));
+  const auto module = BuildModule(Spec());
+  const std::vector<float> input = Golden(GetParam().fixture, module->from());
+  const auto rows = static_cast<int64_t>(input.size()) / module->input_cols();
+  const graph::Graph whole = model->Build({.phase = Phase::kContextEncoding, .rows = rows, .outputs = rows, .max_context = 64});
+  const graph::Graph cut = Pruned(parity::CutModule(whole, {.from = module->from(), .to = module->to()}));
+  const graph::Interpreter interpreter(cut, [&](const std::string& name) {
+    const Shape shape = checkpoint->shape(name);
+    std::vector<float> values(static_cast<size_t>(shape.num_elements()));
+    checkpoint->ReadRows(name, 0, shape.size() == 1 ? 1 : shape.num_elements() / shape.back(), values);
+    return values;
+  });
+  std::vector<int32_t> positions(static_cast<size_t>(rows)), zeros(positions.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  graph::KvState kv;
+  const auto values = interpreter.Run(
+      {.tokens = zeros, .positions = positions, .slots = zeros, .output_rows = positions, .rope_rows = positions, .activation = input}, kv);
+  const std::vector<float> output = module->Run(input);
+  const parity::WorstElement worst = parity::FindWorst(output, values[static_cast<size_t>(cut.logits)].f32);
+  EXPECT_LE(worst.error, 1e-5 * worst.largest) << parity::Where(worst, module->output_cols());
 }
 
 INSTANTIATE_TEST_SUITE_P(Modules, ModuleParity,

@@ -190,7 +190,8 @@ def capture(folder, out, prompts, max_new_tokens, dtype):
     golden = {"fixture": Path(folder).resolve().name, "model_type": config.model_type,
               "made_with": {"transformers": transformers.__version__, "torch": torch.__version__},
               "stored_dtype": str(stored or torch.float32).removeprefix("torch."), "compute_dtype": dtype,
-              "layer_kinds": {str(layer): list(kind[:3]) for layer, kind in probed_layers.items()}, "probed_prompt": f"p{probed_prompt}", "prompts": rows}
+              "layer_kinds": {str(layer): list(kind[:3]) for layer, kind in probed_layers.items()}, "probed_prompt": f"p{probed_prompt}",
+              "prompts": rows}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "golden.safetensors")

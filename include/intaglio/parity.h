@@ -74,6 +74,11 @@ struct ParityOptions {
 [[nodiscard]] ParityReport CompareBundle(const std::filesystem::path& bundle, const std::filesystem::path& capture,
                                          const ParityOptions& options = {});
 
+// Compiles each module of a checkpoint that a capture (or fixture) has input and output of, and feeds it with the golden input: no error of
+// one module reaches another, and no more than one is in memory. Throws Error as BuildModule and for a capture that cannot be read.
+[[nodiscard]] ParityReport CompareModules(const std::filesystem::path& checkpoint, const std::filesystem::path& capture,
+                                          const ParityOptions& options = {});
+
 // What a manifest keeps of a report.
 [[nodiscard]] ParityGate Summarise(const ParityReport& report);
 

@@ -19,6 +19,7 @@ constexpr const char* kFooter = R"(Examples:
   intaglio compare --fixture tests/fixtures/qwen3-tiny --dtype bf16 --json
   python -m intaglio.parity.capture ~/models/Llama-3.2-1B capture       needs torch and transformers
   intaglio compare llama.bundle capture --plot drift.svg
+  intaglio compare ~/models/Llama-3.2-1B capture --modules              each module by itself, fed with its golden input
 
 A fixture is a checkpoint folder with golden.safetensors and golden.json; tests/fixtures/README.md says what is in them and how they are made.
 A capture is a folder with these two files alone. Of a bundle that was exported with --keep-probes, inner values are compared too.)";
@@ -28,7 +29,7 @@ struct CompareOptions {
   std::filesystem::path bundle, capture, plot;
   std::vector<double> tolerances;
   ParityOptions parity;
-  bool is_summary = false, is_json = false;
+  bool is_modules = false, is_summary = false, is_json = false;
 };
 
 void WritePlot(const std::filesystem::path& path, std::span<const ParityReport> reports) {
@@ -44,11 +45,12 @@ int RunCompare(CompareOptions options) {
   ProgressBar progress;
   if (!options.bundle.empty()) {
     progress.Update("comparing", 0, 1);
-    reports.push_back(CompareBundle(options.bundle, options.capture, options.parity));
+    const auto compare = options.is_modules ? CompareModules : CompareBundle;
+    reports.push_back(compare(options.bundle, options.capture, options.parity));
   }
   for (const std::filesystem::path& fixture : options.fixtures) {
     progress.Update(fixture.filename().string(), reports.size(), options.fixtures.size());
-    reports.push_back(CompareFixture(fixture, options.parity));
+    reports.push_back(options.is_modules ? CompareModules(fixture, fixture, options.parity) : CompareFixture(fixture, options.parity));
     if (interrupt.is_interrupted()) return interrupt.exit_code();
   }
   progress.Clear();
@@ -63,12 +65,11 @@ void AddCompareCommand(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("compare", "Check a model against what Transformers computed for it");
   command->footer(kFooter);
   const auto options = std::make_shared<CompareOptions>();  // lives as long as the parser's callbacks
-  CLI::Option* bundle = command->add_option("BUNDLE", options->bundle, "Bundle directory");
+  CLI::Option* bundle = command->add_option("BUNDLE", options->bundle, "Bundle directory (with --modules: a checkpoint)");
   bundle->needs(command->add_option("CAPTURE", options->capture, "What python -m intaglio.parity.capture recorded of its model"));
   command->add_option("--fixture", options->fixtures, "Fixture folders, instead of BUNDLE and CAPTURE")->excludes(bundle);
-  command->add_option("--dtype", options->parity.dtype, "Weights of a fixture: f32 (default) or bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->excludes(bundle);
+  command->add_flag("--modules", options->is_modules, "Compile each attention, MLP, norm and layer by itself, fed with its golden input");
+  command->add_option("--dtype", options->parity.dtype, "Weights of a checkpoint: f32 (default) or bf16")->check(CLI::IsMember({"f32", "bf16"}));
   command->add_option("--threads", options->parity.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
   command
       ->add_option("--logit-tolerances", options->tolerances,

@@ -24,15 +24,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path WithoutSlash(const fs::path& folder) {
-  const fs::path normal = folder.lexically_normal();
-  return normal.has_filename() ? normal : normal.parent_path();
-}
-
 // golden.json and golden.safetensors of a folder.
 struct Capture {
   explicit Capture(const fs::path& path)
-      : folder(WithoutSlash(path)), golden(parity::ReadGolden(folder)), tensors(checkpoint::SafetensorsFile::Open(folder / "golden.safetensors")) {}
+      : folder(parity::WithoutSlash(path)),
+        golden(parity::ReadGolden(folder)),
+        tensors(checkpoint::SafetensorsFile::Open(folder / "golden.safetensors")) {}
 
   [[nodiscard]] bool has_experts() const {
     return std::ranges::any_of(tensors.names(), [](const std::string& name) { return name.ends_with(".router_logits"); });
@@ -73,15 +70,11 @@ class CaptureRun {
         engine_(engine),
         report_(report),
         tolerances_(parity::TolerancesOf(engine.info().architecture)),
-        is_strict_(IsStrict(capture.golden, engine.info().weight_dtype)),
+        is_strict_(IsExactFor(capture.golden, engine.info().weight_dtype)),
         match_(engine.info().vocab_size),
         bf16_(capture.has_experts(), tolerances_.bf16_expert_mean),
         logit_tolerances_(options.logit_tolerances) {
     for (double& tolerance : logit_tolerances_) tolerance = tolerance == 0 ? tolerances_.logits : tolerance;
-  }
-
-  [[nodiscard]] static bool IsStrict(const parity::Golden& golden, const std::string& weight_dtype) {
-    return golden.compute_dtype == "float32" && (weight_dtype == "f32" || golden.stored_dtype == "bfloat16");
   }
 
   void Run() {
@@ -167,7 +160,7 @@ void RunFixture(const Capture& capture, const ParityOptions& options, ParityRepo
   const auto engine = Engine::Load(bundle, {.threads = options.threads, .isa = options.isa, .verify_checksums = true});
   DescribeEngine(*engine, report);
   for (ParityCheck& check : parity::CheckTexts(capture.folder, capture.golden)) report.checks.push_back(std::move(check));
-  if (CaptureRun::IsStrict(capture.golden, options.dtype)) {
+  if (IsExactFor(capture.golden, options.dtype)) {
     for (ParityCheck& check : parity::CheckGraph(capture.folder, capture.tensors)) report.checks.push_back(std::move(check));
   }
   CaptureRun(capture, *engine, options, report).Run();

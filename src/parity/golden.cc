@@ -48,6 +48,15 @@ size_t ParseProbedPrompt(const std::string& name, size_t num_prompts, const std:
 
 }  // namespace
 
+bool IsExactFor(const Golden& golden, std::string_view weight_dtype) {
+  return golden.compute_dtype == "float32" && (weight_dtype == "f32" || golden.stored_dtype == "bfloat16");
+}
+
+std::filesystem::path WithoutSlash(const std::filesystem::path& folder) {
+  const std::filesystem::path normal = folder.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
 Golden ReadGolden(const std::filesystem::path& fixture) {
   const std::filesystem::path path = fixture / "golden.json";
   Require(std::filesystem::exists(path), ErrorCode::kNotFound, fixture.string(),

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,12 @@ struct Golden {
   std::vector<GoldenText> texts;
   std::vector<GoldenChat> chats;
 };
+
+// Whether an engine with such weights has to agree with the goldens within f32's rounding: it computes with the same weights in the same
+// precision.
+[[nodiscard]] bool IsExactFor(const Golden& golden, std::string_view weight_dtype);
+// The folder's path such that its last part is its name.
+[[nodiscard]] std::filesystem::path WithoutSlash(const std::filesystem::path& folder);
 
 // Throws Error naming the file when the folder has no golden.json or it is malformed. Token ids are not checked against any vocabulary.
 [[nodiscard]] Golden ReadGolden(const std::filesystem::path& fixture);

@@ -55,7 +55,7 @@ std::string NameOf(const LogitBand& band) { return band.top == 0 ? "all" : StrCa
 
 // What the table of checks does not say.
 std::string Figures(const ParityReport& report) {
-  if (!report.error.empty()) return {};
+  if (!report.error.empty() || (report.bands.empty() && report.notes.empty())) return {};
   std::string out = StrCat("\n", report.fixture, ", ", report.dtype, ", ", report.isa, "\n\n");
   if (!report.bands.empty()) {
     out += "- logit errors by the golden's rank of a token:";

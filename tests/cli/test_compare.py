@@ -54,6 +54,14 @@ def test_a_bundle_with_probes_is_compared_module_by_module(capture, tmp_path):
     assert len(picture.findall("{http://www.w3.org/2000/svg}polyline")) == 1
 
 
+def test_modules_are_compared_one_by_one(capture):
+    report, = json.loads(intaglio("compare", FIXTURES / "llama-tiny", capture, "--modules", "--json").stdout)
+    assert report["ok"]
+    assert {check["name"] for check in report["checks"]} == {
+        "hidden.embed -> layer0.attn_in", "layer0.attn_in -> layer0.attn_out", "layer0.mlp_in -> layer0.mlp_out", "hidden.embed -> hidden.layer0",
+        "hidden.layer0 -> hidden.layer1", "hidden.layer1 -> hidden.layer2", "hidden.layer2 -> hidden.final_norm"}
+
+
 def test_a_miss_is_exit_code_1_and_says_where(llama, wrong_capture):
     result = intaglio("compare", llama, wrong_capture, "--json")
     assert result.returncode == 1
@@ -77,7 +85,7 @@ def test_a_capture_of_another_model_is_refused_or_misses(qwen, llama, capture, t
 
 
 def test_wrong_usage_is_exit_code_2(llama, capture):
-    for arguments in ([], [llama], [llama, capture, "--fixture", FIXTURES / "llama-tiny"], [llama, capture, "--dtype", "bf16"]):
+    for arguments in ([], [llama], [llama, capture, "--fixture", FIXTURES / "llama-tiny"], [llama, capture, "--dtype", "int8"]):
         assert intaglio("compare", *arguments).returncode == 2, arguments
 
 

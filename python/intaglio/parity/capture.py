@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from safetensors import safe_open  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig  # noqa: E402
 
@@ -141,6 +142,15 @@ def load_model(folder, dtype):
     return model
 
 
+def stored_dtype(folder):
+    """How the checkpoint stores its weights: what is bfloat16 there loses nothing in a bfloat16 bundle."""
+    kinds = set()
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            kinds |= {file.get_slice(name).get_dtype() for name in file.keys()}
+    return {frozenset({"BF16"}): "bfloat16", frozenset({"F16"}): "float16"}.get(frozenset(kinds), "float32")
+
+
 def read_prompts(file, folder):
     """(text or None, token ids) of each prompt."""
     if file is None:
@@ -186,10 +196,9 @@ def capture(folder, out, prompts, max_new_tokens, dtype):
             tensors |= {f"p{index}.{name}": value for name, value in recorder.values.items()}
         rows.append({"text": text, "input_ids": ids} | continue_greedily(model, ids, max_new_tokens))
         print(f"capture: prompt {index}: {len(ids)} tokens, smallest greedy margin {min(rows[-1]['margins']):.3g}")
-    stored = getattr(config, "dtype", None)
     golden = {"fixture": Path(folder).resolve().name, "model_type": config.model_type,
               "made_with": {"transformers": transformers.__version__, "torch": torch.__version__},
-              "stored_dtype": str(stored or torch.float32).removeprefix("torch."), "compute_dtype": dtype,
+              "stored_dtype": stored_dtype(folder), "compute_dtype": dtype,
               "layer_kinds": {str(layer): list(kind[:3]) for layer, kind in probed_layers.items()}, "probed_prompt": f"p{probed_prompt}",
               "prompts": rows}
     out = Path(out)

@@ -15,7 +15,6 @@
 #include "parity/observe.h"
 #include "parity/temporary_directory.h"
 #include "parity/tensor_checks.h"
-#include "parity/tensors.h"
 #include "parity/text_checks.h"
 #include "parity/tolerances.h"
 

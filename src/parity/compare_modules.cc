@@ -11,7 +11,6 @@
 #include "models/decoder.h"
 #include "parity/golden.h"
 #include "parity/module_graph.h"
-#include "parity/tensors.h"
 #include "parity/tolerances.h"
 
 namespace intaglio {

@@ -1,5 +1,6 @@
 #include "parity/golden.h"
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/fail.h"
@@ -84,6 +85,14 @@ Golden ReadGolden(const std::filesystem::path& fixture) {
     }
     return golden;
   } catch (const Json::exception& error) { Fail(ErrorCode::kDataLoss, path.string(), ": ", error.what()); }
+}
+
+std::vector<float> ToF32(const checkpoint::SafetensorsFile& file, const std::string& name) {
+  const TensorView& tensor = file.tensor(name);
+  Require(tensor.dtype == DType::kF32, ErrorCode::kDataLoss, "golden tensor ", name, " is ", tensor.dtype, ", expected f32");
+  std::vector<float> values(tensor.bytes.size() / sizeof(float));
+  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  return values;
 }
 
 }  // namespace intaglio::parity

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/tensor.h"
+#include "checkpoint/safetensors.h"
 
 namespace intaglio::parity {
 
@@ -41,5 +41,8 @@ struct Golden {
 
 // Throws Error naming the file when the folder has no golden.json or it is malformed. Token ids are not checked against any vocabulary.
 [[nodiscard]] Golden ReadGolden(const std::filesystem::path& fixture);
+
+// A golden tensor as numbers. Throws Error naming the tensor when it is missing or not f32.
+[[nodiscard]] std::vector<float> ToF32(const checkpoint::SafetensorsFile& file, const std::string& name);
 
 }  // namespace intaglio::parity

@@ -16,7 +16,6 @@
 #include "parity/golden.h"
 #include "parity/module_graph.h"
 #include "parity/temporary_directory.h"
-#include "parity/tensors.h"
 #include "parity/worst_element.h"
 #include "runtime/batch.h"
 #include "runtime/cpu_device.h"

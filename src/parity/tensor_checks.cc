@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "base/fail.h"
+#include "parity/golden.h"
 #include "parity/graph_checks.h"
-#include "parity/tensors.h"
 #include "parity/worst_element.h"
 
 namespace intaglio::parity {

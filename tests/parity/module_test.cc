@@ -14,8 +14,8 @@
 #include "intaglio/parity.h"
 #include "kernels/isa.h"
 #include "models/decoder.h"
+#include "parity/golden.h"
 #include "parity/module_graph.h"
-#include "parity/tensors.h"
 #include "parity/worst_element.h"
 #include "tests/parity/exported.h"
 
@@ -132,6 +132,20 @@ TEST(BuildModule, WhatTheModelDoesNotHaveIsAnErrorThatNamesIt) {
   expect_error({.checkpoint = FixturePath("olmo2-tiny"), .kind = ModuleKind::kInputNorm, .isa = {}},
                "layer0.attn_in is not computed from hidden.embed");
   expect_error({.checkpoint = FixturePath("llama-tiny"), .dtype = "int8", .isa = {}}, "\"int8\"");
+}
+
+TEST(CutModule, WhatDependsOnMoreThanTheInputIsNoModule) {
+  const auto checkpoint = checkpoint::Checkpoint::Open(FixturePath("llama-tiny"));
+  const auto model = models::ParseModel(checkpoint::HfConfig::Parse(checkpoint->config_json(), "config.json"));
+  const graph::Graph whole = model->Build({.phase = Phase::kContextEncoding, .rows = 4, .outputs = 4, .max_context = 64});
+  try {
+    (void)parity::CutModule(whole, {.from = "layer0.attn_in", .to = "hidden.layer0"});  // the residual goes around
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("hidden.layer0 depends on more than layer0.attn_in"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW((void)parity::CutModule(whole, {.from = "layer0.attn_in", .to = "layer0.attn_in"}), Error);
+  EXPECT_THROW((void)parity::CutModule(whole, {.from = "hidden.layer1", .to = "hidden.layer0"}), Error);
 }
 
 TEST(BuildModule, AnInputOfAnotherShapeIsAnError) {

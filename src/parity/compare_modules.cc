@@ -39,7 +39,10 @@ struct InnerValues {
     return kind == ModuleKind::kDecoderLayer &&
            std::ranges::any_of(tensors.names(), [](const std::string& name) { return name.ends_with(".router_logits"); });
   }
-  [[nodiscard]] int64_t rows() const { return tensors.tensor(prefix + "hidden.embed").shape.front(); }
+  [[nodiscard]] int64_t rows(const std::string& name) const {
+    const Shape& shape = tensors.tensor(prefix + name).shape;
+    return shape.empty() ? 0 : shape.front();
+  }
 };
 
 }  // namespace
@@ -71,7 +74,7 @@ ParityReport CompareModules(const std::filesystem::path& source, const std::file
                                      .dtype = options.dtype,
                                      .isa = options.isa,
                                      .threads = options.threads,
-                                     .max_tokens = values.rows()});
+                                     .max_tokens = values.rows(ends.from)});
     report.checks.push_back(ValidateAccuracy(*module, capture, tolerance));
   };
   for (int64_t layer = 0; layer < model->num_layers(); ++layer) {

@@ -92,6 +92,9 @@ std::vector<std::string> ProbeNames(const SafetensorsFile& golden, const std::st
 std::vector<ParityCheck> CheckProbes(const SafetensorsFile& golden, const std::string& prefix, const ProbeValues& values, double tolerance) {
   std::vector<ParityCheck> checks;
   for (const std::string& name : ProbeNames(golden, prefix)) {
+    const Shape& shape = golden.tensor(prefix + name).shape;
+    Require(shape.size() >= 2 && shape.num_elements() > 0, ErrorCode::kDataLoss, "golden tensor ", prefix, name, " has shape ", shape,
+            ", expected rows and columns");
     const auto found = values.find(name);
     if (found == values.end()) {
       checks.push_back({.name = prefix + name, .worst = INFINITY, .tolerance = 0, .where = "the engine has no such probe", .is_ok = false});
@@ -102,7 +105,6 @@ std::vector<ParityCheck> CheckProbes(const SafetensorsFile& golden, const std::s
       std::ranges::move(CheckExperts(golden, prefix + layer, found->second, weights == values.end() ? none : weights->second, tolerance),
                         std::back_inserter(checks));
     } else if (!name.ends_with(".expert_weights")) {
-      const Shape& shape = golden.tensor(prefix + name).shape;
       checks.push_back(CheckTensor(golden, prefix + name, shape.size() == 3 ? HeadsFirst(found->second, shape) : found->second, tolerance));
     }
   }

@@ -10,7 +10,7 @@ readonly bin=$PWD/build/venv/bin
 mapfile -t sources < <(find src include tests fuzz benchmarks -name fixtures -prune -o \( -name '*.cc' -o -name '*.h' \) -print | sort)
 if [[ ${1:-} == --fix ]]; then
   "$bin/clang-format" -i "${sources[@]}"
-  "$bin/ruff" check --quiet --fix tools tests
+  "$bin/ruff" check --quiet --fix tools tests python
   exit
 fi
 
@@ -38,7 +38,7 @@ tidy() {
 
 check "C++ layout (make format repairs it)" layout
 check "functions of at most 50 lines and 5 parameters" "$bin/lizard" -l cpp -L 50 -a 5 -C 1000 -w src include
-check "Python" "$bin/ruff" check --quiet tools tests
+check "Python" "$bin/ruff" check --quiet tools tests python
 check "shell" "$bin/shellcheck" tools/*.sh .ci/run
 if [[ ${TIDY:-} != none ]]; then
   tools/build.sh release > /dev/null  # for its compile commands

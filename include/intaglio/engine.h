@@ -14,12 +14,13 @@ namespace intaglio {
 
 struct EngineOptions {
   int threads = 0;                  // 0: one per physical core that this process may use
-  std::string isa;                  // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
+  std::string isa{};                // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
   bool verify_checksums = true;
+  bool allow_failed_parity = false; // load a bundle whose parity gate failed at export
 };
 
 struct ModelInfo {
-  std::string architecture, source, numerics, isa;
+  std::string architecture, source, numerics, weight_dtype, isa;
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
   int64_t embedding_dim = 0;        // of a bundle that embeds: columns of an embedding; 0: it generates text
   bool needs_whole_sequences = false;   // all tokens of a sequence must be in one step, as some embedders need it

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "intaglio/gate.h"
+
 namespace intaglio {
 
 struct ExportProgress {
@@ -27,6 +29,9 @@ struct ExportOptions {
   int32_t speculation = 0;                 // k proposed tokens per sequence; 0: no speculation graph
   bool force = false;                      // replace an existing bundle
   bool keep_probes = false;                // keep the intermediate values that parity tests read
+  // Judges the bundle when all of it is written but not yet in place (CompareBundle and Summarise of parity.h); the verdict goes into the
+  // manifest, and Engine::Load refuses a bundle that failed. What it throws ends the export.
+  std::function<ParityGate(const std::filesystem::path& bundle)> gate{};
   std::function<void(const ExportProgress&)> on_progress;  // may throw to interrupt: nothing is left behind
 };
 
@@ -34,6 +39,7 @@ struct ExportReport {
   std::filesystem::path bundle;
   bool embeds = false;                     // the bundle embeds texts, and does not generate
   uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;
+  std::optional<ParityGate> parity;        // where there was a gate
   std::vector<std::string> notes;          // checkpoint tensors that no layer uses, and the like
 };
 

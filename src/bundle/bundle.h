@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,8 +43,10 @@ class BundleWriter {
 
   [[nodiscard]] const std::filesystem::path& directory() const;  // where files go until Commit
   void AddFile(std::string_view name, std::span<const std::byte> bytes);
-  // Hashes all files but the manifest into manifest.files, writes the manifest and renames.
-  void Commit(Manifest manifest);
+  // Hashes all files but the manifest into manifest.files, writes the manifest and renames. `gate`, where there is one, gets the directory
+  // when all is written but not yet in place; what it returns goes into the manifest, what it throws leaves nothing.
+  using Gate = std::function<ParityGate(const std::filesystem::path& bundle)>;
+  void Commit(Manifest manifest, const Gate& gate = {});
 
  private:
   struct Impl;

@@ -106,14 +106,21 @@ void BundleWriter::AddFile(std::string_view name, std::span<const std::byte> byt
   file.Commit();
 }
 
-void BundleWriter::Commit(Manifest manifest) {
+void BundleWriter::Commit(Manifest manifest, const Gate& gate) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(impl_->directory, error)) {
     manifest.files[entry.path().filename().string()] = {.bytes = entry.file_size(), .hash = HashFile(entry.path())};
   }
   Require(!error, ErrorCode::kIo, impl_->directory.string(), ": cannot read what was written: ", error.message());
-  const std::string json = ToJson(manifest);
-  AddFile(kManifestFile, std::as_bytes(std::span(json)));
+  const auto write = [&] {
+    const std::string json = ToJson(manifest);
+    AddFile(kManifestFile, std::as_bytes(std::span(json)));
+  };
+  write();
+  if (gate) {
+    manifest.parity = gate(impl_->directory);
+    write();
+  }
   CheckTarget(impl_->target, impl_->force);
   const int fault = PutInPlace(impl_->directory, impl_->target);
   Require(fault == 0, ErrorCode::kIo, impl_->target.string(), ": cannot put the bundle in place: ", std::strerror(fault));

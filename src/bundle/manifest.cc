@@ -1,5 +1,6 @@
 #include "bundle/manifest.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -32,11 +33,26 @@ Json ToJsonObject(const WeightEntry& weight) {
           {"offset", weight.offset},     {"bytes", weight.bytes}};
 }
 
+Json ToJsonObject(const GateCheck& check) {
+  return {{"kind", check.kind}, {"count", check.count}, {"worst", check.worst}, {"tolerance", check.tolerance}, {"ok", check.is_ok}};
+}
+
 template <typename T>
 Json ToJsonList(const std::vector<T>& items) {
   Json list = Json::array();
   for (const T& item : items) list.push_back(ToJsonObject(item));
   return list;
+}
+
+Json ToJsonObject(const ParityGate& gate) {
+  return {{"ok", gate.is_ok},
+          {"capture", gate.capture},
+          {"capture_digest", gate.capture_digest},
+          {"isa", gate.isa},
+          {"kl_mean", gate.divergence_mean},
+          {"kl_worst", gate.divergence_worst},
+          {"first_divergence", gate.first_divergence},
+          {"checks", ToJsonList(gate.checks)}};
 }
 
 // Typed, range-checked look-ups in one object of the manifest; errors name the file and the path of the field.
@@ -71,16 +87,19 @@ class Fields {
     Require(dtype.has_value(), ErrorCode::kDataLoss, path_, ": \"", key, "\": unknown element type \"", name, '"');
     out = *dtype;
   }
+  // JSON has no infinity: null is one.
+  void Real(const char* key, double& out) const {
+    const Json& value = At(key);
+    Require(value.is_number() || value.is_null(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a number");
+    out = value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
+  }
   // A field that bundles without the feature lack: `out` keeps its value.
   template <typename T>
   void OptionalNumber(const char* key, T& out, int64_t least = 0) const {
     if (const auto it = json_.find(key); it != json_.end()) out = ToNumber<T>(*it, key, least);
   }
   void OptionalBool(const char* key, bool& out) const {
-    const auto it = json_.find(key);
-    if (it == json_.end()) return;
-    Require(it->is_boolean(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not true or false");
-    out = it->get<bool>();
+    if (json_.contains(key)) Bool(key, out);
   }
   template <typename T>
   void Numbers(const char* key, std::vector<T>& out, int64_t least = 0) const {
@@ -146,9 +165,30 @@ EmbeddingEntry ReadEmbedding(const Fields& in) {
   return embedding;
 }
 
+void Read(const Fields& in, GateCheck& check) {
+  in.String("kind", check.kind);
+  in.Number("count", check.count);
+  in.Real("worst", check.worst);
+  in.Real("tolerance", check.tolerance);
+  in.Bool("ok", check.is_ok);
+}
+
 template <typename T>
 void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
   for (const Json& item : in.List(key)) Read(Fields(item, StrCat(in.path(), ": ", key, '[', out.size(), ']')), out.emplace_back());
+}
+
+ParityGate ReadGate(const Fields& in) {
+  ParityGate gate;
+  in.Bool("ok", gate.is_ok);
+  in.String("capture", gate.capture);
+  in.String("capture_digest", gate.capture_digest);
+  in.String("isa", gate.isa);
+  in.Real("kl_mean", gate.divergence_mean);
+  in.Real("kl_worst", gate.divergence_worst);
+  in.Number("first_divergence", gate.first_divergence, -1);
+  ReadList(in, "checks", gate.checks);
+  return gate;
 }
 
 }  // namespace
@@ -187,6 +227,7 @@ std::string ToJson(const Manifest& m) {
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
   if (m.rope_follows_length) json["rope_follows_length"] = true;
   if (m.embedding) json["task"] = "embed", json["embedding"] = ToJsonObject(*m.embedding);
+  if (m.parity) json["parity"] = ToJsonObject(*m.parity);
   // The source's name may be any bytes: what is not UTF-8 is replaced.
   return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
@@ -231,6 +272,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   memory.Number("arena", m.memory.arena);
   memory.Number("tokenizer", m.memory.tokenizer);
   ReadList(in, "weights", m.weights);
+  if (json.contains("parity")) m.parity = ReadGate(in.Object("parity"));
   const Fields files = in.Object("files");
   for (const auto& [name, unused] : files.json().items()) {
     const Fields file = files.Object(name.c_str());

@@ -9,6 +9,7 @@
 
 #include "base/dtype.h"
 #include "base/tensor.h"
+#include "intaglio/gate.h"
 
 namespace intaglio::bundle {
 
@@ -79,6 +80,7 @@ struct Manifest {
   std::vector<KvLayer> kv_layers;
   std::vector<StateEntry> states;
   MemoryPlan memory;
+  std::optional<ParityGate> parity;        // of an export that was validated
   std::vector<WeightEntry> weights;
   std::map<std::string, FileEntry> files;  // every other file of the bundle, by name
 };

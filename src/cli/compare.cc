@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/output_file.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
@@ -16,26 +17,45 @@ constexpr const char* kFooter = R"(Examples:
   intaglio compare --fixture tests/fixtures/llama-tiny
   intaglio compare --fixture tests/fixtures/llama-* --summary
   intaglio compare --fixture tests/fixtures/qwen3-tiny --dtype bf16 --json
+  python -m intaglio.parity.capture ~/models/Llama-3.2-1B capture       needs torch and transformers
+  intaglio compare llama.bundle capture --plot drift.svg
+  intaglio compare ~/models/Llama-3.2-1B capture --modules              each module by itself, fed with its golden input
 
-A fixture is a checkpoint folder with golden.safetensors and golden.json; tests/fixtures/README.md says what is in them and how they are made.)";
+A fixture is a checkpoint folder with golden.safetensors and golden.json; tests/fixtures/README.md says what is in them and how they are made.
+A capture is a folder with these two files alone. Of a bundle that was exported with --keep-probes, inner values are compared too.)";
 
 struct CompareOptions {
   std::vector<std::filesystem::path> fixtures;
+  std::filesystem::path bundle, capture, plot;
+  std::vector<double> tolerances;
   ParityOptions parity;
-  bool is_summary = false, is_json = false;
+  bool is_modules = false, is_summary = false, is_json = false;
 };
 
-int RunCompare(const CompareOptions& options) {
+void WritePlot(const std::filesystem::path& path, std::span<const ParityReport> reports) {
+  OutputFile file(path);
+  file.Write(DriftPlot(reports));
+  file.Commit();
+}
+
+int RunCompare(CompareOptions options) {
   const InterruptGuard interrupt;
+  std::copy(options.tolerances.begin(), options.tolerances.end(), options.parity.logit_tolerances.begin());
   std::vector<ParityReport> reports;
   ProgressBar progress;
+  if (!options.bundle.empty()) {
+    progress.Update("comparing", 0, 1);
+    const auto compare = options.is_modules ? CompareModules : CompareBundle;
+    reports.push_back(compare(options.bundle, options.capture, options.parity));
+  }
   for (const std::filesystem::path& fixture : options.fixtures) {
     progress.Update(fixture.filename().string(), reports.size(), options.fixtures.size());
-    reports.push_back(CompareFixture(fixture, options.parity));
+    reports.push_back(options.is_modules ? CompareModules(fixture, fixture, options.parity) : CompareFixture(fixture, options.parity));
     if (interrupt.is_interrupted()) return interrupt.exit_code();
   }
   progress.Clear();
-  std::puts((options.is_json ? ToJson(reports) : ToMarkdown(reports, options.is_summary)).c_str());
+  if (!options.plot.empty()) WritePlot(options.plot, reports);
+  std::fputs((options.is_json ? ToJson(reports) : ToMarkdown(reports, options.is_summary)).c_str(), stdout);
   return std::all_of(reports.begin(), reports.end(), [](const ParityReport& report) { return report.is_ok(); }) ? 0 : 1;
 }
 
@@ -45,12 +65,25 @@ void AddCompareCommand(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("compare", "Check a model against what Transformers computed for it");
   command->footer(kFooter);
   const auto options = std::make_shared<CompareOptions>();  // lives as long as the parser's callbacks
-  command->add_option("--fixture", options->fixtures, "Fixture folders")->required();
-  command->add_option("--dtype", options->parity.dtype, "Weights: f32 (default) or bf16")->check(CLI::IsMember({"f32", "bf16"}));
+  CLI::Option* bundle = command->add_option("BUNDLE", options->bundle, "Bundle directory (with --modules: a checkpoint)");
+  bundle->needs(command->add_option("CAPTURE", options->capture, "What python -m intaglio.parity.capture recorded of its model"));
+  command->add_option("--fixture", options->fixtures, "Fixture folders, instead of BUNDLE and CAPTURE")->excludes(bundle);
+  command->add_flag("--modules", options->is_modules, "Compile each attention, MLP, norm and layer by itself, fed with its golden input");
+  command->add_option("--dtype", options->parity.dtype, "Weights of a checkpoint: f32 (default) or bf16")->check(CLI::IsMember({"f32", "bf16"}));
   command->add_option("--threads", options->parity.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  command
+      ->add_option("--logit-tolerances", options->tolerances,
+                   "Errors allowed at the 5, 50 and 1000 likeliest tokens and at all, e.g. 5e-4,5e-4,1e-3,1e-3 (default: what f32 rounding explains)")
+      ->delimiter(',')
+      ->expected(static_cast<int>(kLogitBands.size()))
+      ->check(CLI::PositiveNumber);
+  command->add_option("--plot", options->plot, "Draw the error of the residual stream by layer, as SVG");
   command->add_flag("--summary", options->is_summary, "One line a fixture, with its worst check");
-  command->add_flag("--json", options->is_json, "All checks as JSON");
-  command->callback([options, &chosen] { chosen = [options] { return RunCompare(*options); }; });
+  command->add_flag("--json", options->is_json, "All checks and figures as JSON");
+  command->callback([options, &chosen] {
+    if (options->bundle.empty() && options->fixtures.empty()) throw CLI::RequiredError("BUNDLE CAPTURE, or --fixture,");
+    chosen = [options] { return RunCompare(*options); };
+  });
 }
 
 }  // namespace intaglio::cli

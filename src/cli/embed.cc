@@ -84,7 +84,7 @@ void Print(const std::vector<float>& vector) {
 
 int RunEmbed(const EmbedOptions& options) {
   Embedded embedded{.texts = options.file.empty() ? options.texts : ReadLines(options.file), .ids = {}, .vectors = {}};
-  const Model model = LoadModel(options.bundle, options.threads);
+  const Model model = LoadModel(options.bundle, {.threads = options.threads, .isa = {}, .verify_checksums = false, .allow_failed_parity = false});
   for (const std::string& text : embedded.texts) embedded.ids.push_back(model.RequireTokenizer().Encode(text, /*add_special_tokens=*/true));
   if (!options.input_ids.empty()) embedded.ids = {options.input_ids};
   embedded.vectors = Embed(*model.engine, embedded.ids);

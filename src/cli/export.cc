@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
 #include "intaglio/inspect.h"
+#include "intaglio/parity.h"
 
 namespace intaglio::cli {
 namespace {
@@ -18,11 +19,34 @@ constexpr const char* kFooter = R"(Examples:
   intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
   intaglio export ~/models/Qwen3-0.6B qwen.bundle --dtype bf16 --batch-buckets 1,4,16 --speculation 4
   intaglio export ~/models/all-MiniLM-L6-v2 minilm.bundle
+  intaglio export ~/models/Qwen3-0.6B qwen.bundle --validate capture     compare with Transformers, see intaglio compare --help
 
 A checkpoint with the modules.json of sentence-transformers becomes an embedder, any other generates text; --task decides otherwise.
 OUT appears only when it is whole. Ctrl-C leaves nothing behind.)";
 
 struct Interrupted {};
+
+// Compares the new bundle with a capture; the export's report keeps the verdict.
+std::function<ParityGate(const std::filesystem::path&)> MakeGate(const std::filesystem::path& capture) {
+  if (capture.empty()) return {};
+  return [capture](const std::filesystem::path& bundle) { return Summarise(CompareBundle(bundle, capture)); };
+}
+
+// The last lines, and the exit code.
+int Conclude(const ExportReport& report) {
+  const std::string& bundle = report.bundle.string();
+  if (!report.parity || report.parity->is_ok) {
+    const char *verb = report.embeds ? "embed" : "run", *option = report.embeds ? "--text" : "-p";
+    std::printf("\nWrote %s. Try: intaglio %s %s %s \"Once upon a time\"\n", bundle.c_str(), verb, bundle.c_str(), option);
+    return 0;
+  }
+  std::printf("\nWrote %s, but it does not compute what %s says:\n", bundle.c_str(), report.parity->capture.c_str());
+  for (const GateCheck& check : report.parity->checks) {
+    if (!check.is_ok) std::printf("  %-24s worst %.3g, allowed %.3g\n", check.kind.c_str(), check.worst, check.tolerance);
+  }
+  std::printf("intaglio run refuses it without --allow-failed-parity.\n");
+  return 1;
+}
 
 int RunExport(ExportOptions& options) {
   const InterruptGuard interrupt;
@@ -42,9 +66,7 @@ int RunExport(ExportOptions& options) {
   progress.Clear();
   for (const std::string& note : report.notes) PrintNote("note: " + note);
   std::fputs(Inspect(report.bundle, InspectView::kMemory).c_str(), stdout);
-  const char *verb = report.embeds ? "embed" : "run", *option = report.embeds ? "--text" : "-p";
-  std::printf("\nWrote %s. Try: intaglio %s %s %s \"Once upon a time\"\n", report.bundle.c_str(), verb, report.bundle.c_str(), option);
-  return 0;
+  return Conclude(report);
 }
 
 }  // namespace
@@ -71,7 +93,14 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   command->add_option("--speculation", options->speculation, "Also build graphs that verify K proposed tokens a sequence")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--force", options->force, "Replace an existing bundle");
-  command->callback([options, &chosen] { chosen = [options] { return RunExport(*options); }; });
+  command->add_flag("--keep-probes", options->keep_probes, "Keep the inner values that intaglio compare looks at; costs memory and time");
+  const auto capture = std::make_shared<std::filesystem::path>();
+  command->add_option("--validate", *capture, "Compare the bundle with a capture of Transformers; the verdict becomes part of it")
+      ->check(CLI::ExistingDirectory);
+  command->callback([options, capture, &chosen] {
+    options->gate = MakeGate(*capture);
+    chosen = [options] { return RunExport(*options); };
+  });
 }
 
 }  // namespace intaglio::cli

@@ -22,14 +22,14 @@ text::ChatTemplate Model::RequireChatTemplate() const {
   return *std::move(chat_template);
 }
 
-Model LoadModel(const std::filesystem::path& bundle, int threads) {
+Model LoadModel(const std::filesystem::path& bundle, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   Model model;
   model.path = bundle;
   if (std::filesystem::exists(bundle / "tokenizer.json")) model.tokenizer = text::Tokenizer::Load(bundle);
   // Parsing a large tokenizer leaves twice its size in freed memory. Given back before the engine takes its own, it is on top of nothing.
   malloc_trim(/*pad=*/0);
-  model.engine = Engine::Load(bundle, {.threads = threads, .isa = {}, .verify_checksums = true});
+  model.engine = Engine::Load(bundle, options);
   model.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }

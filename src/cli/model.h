@@ -25,7 +25,7 @@ struct Model {
   [[nodiscard]] text::ChatTemplate RequireChatTemplate() const;
 };
 
-[[nodiscard]] Model LoadModel(const std::filesystem::path& bundle, int threads);
+[[nodiscard]] Model LoadModel(const std::filesystem::path& bundle, const EngineOptions& options);
 
 // Generates, giving each piece of text to `emit` as soon as it is final, until done or interrupted ("cancelled").
 // Without a tokenizer `emit` is never called.

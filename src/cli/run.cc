@@ -30,7 +30,7 @@ struct RunOptions {
   std::string prompt;
   std::vector<int32_t> input_ids;
   bool is_chat = false, is_json = false, ignores_eos = false;
-  int threads = 0;
+  EngineOptions engine;
   GenerateRequest request;
 };
 
@@ -92,7 +92,7 @@ int Run(const RunOptions& options) {
   if (sampling.temperature == 0 && (sampling.top_k != 0 || sampling.top_p != 1 || sampling.min_p != 0 || sampling.seed != 0)) {
     PrintNote("note: without --temperature the most likely token is taken; --top-k, --top-p, --min-p and --seed have no effect");
   }
-  Model model = LoadModel(options.bundle, options.threads);
+  Model model = LoadModel(options.bundle, options.engine);
   GenerateRequest request = options.request;
   if (!options.ignores_eos) request.stop_ids = model.engine->info().eos_ids;
   return options.is_chat ? RunChat(model, request) : RunOnce(model, options, request);
@@ -129,7 +129,8 @@ void AddRunCommand(CLI::App& app, Command& chosen) {
   command->add_option("--max-tokens", options->request.max_tokens, "Tokens to generate at most (default 128)")->check(CLI::NonNegativeNumber);
   command->add_flag("--ignore-eos", options->ignores_eos, "Go on after an end-of-sequence token");
   AddSamplingOptions(command, options->request.sampling);
-  command->add_option("--threads", options->threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  command->add_option("--threads", options->engine.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  command->add_flag("--allow-failed-parity", options->engine.allow_failed_parity, "Run a bundle that export --validate found wrong");
   CLI::Option* json =
       command->add_flag("--json", options->is_json, "Print one JSON object: prompt_ids, ids, text, finish_reason, timings, memory")->excludes(chat);
   command->add_option("--logprobs", options->request.sampling.num_logprobs, "With --json: the N most likely tokens of each step, at most 20")

@@ -16,6 +16,9 @@ ArenaValues::ArenaValues(const graph::Graph& graph, const std::set<ValueId>& kep
   for (size_t node = 0; node < graph.nodes.size(); ++node) {
     for (ValueId input : graph.nodes[node].inputs) readers_[static_cast<size_t>(input)].push_back(node);
   }
+  for (size_t value = 0; value < graph.values.size(); ++value) {
+    if (graph.values[value].source == graph::Source::kActivation) AddStorage(/*first_node=*/0, static_cast<ValueId>(value));
+  }
   for (size_t node = 0; node < graph.nodes.size(); ++node) PlaceOutputs(node);
   for (size_t value = 0; value < graph.values.size(); ++value) {
     if (!IsArena(static_cast<ValueId>(value))) continue;
@@ -26,7 +29,8 @@ ArenaValues::ArenaValues(const graph::Graph& graph, const std::set<ValueId>& kep
 }
 
 bool ArenaValues::IsArena(ValueId value) const {
-  return graph_.value(value).source == graph::Source::kNode && !graph::IsKvCache(graph_.value(value));
+  const graph::Source source = graph_.value(value).source;
+  return source == graph::Source::kActivation || (source == graph::Source::kNode && !graph::IsKvCache(graph_.value(value)));
 }
 
 // True when `node` is the last to read `input`, and no other live value shares the bytes that it would write over.
@@ -76,15 +80,19 @@ void ArenaValues::PlaceOutputs(size_t node) {
     } else if (const ValueId input = InPlaceInput(node); input != graph::kNoValue) {
       view = views_[static_cast<size_t>(input)];
     } else {
-      const Shape& shape = graph_.value(output).shape;
-      const int64_t stride = (shape[1] + kernels::kLanes - 1) / kernels::kLanes * kernels::kLanes;
-      view = {.storage = lifetimes_.size(), .column = 0};
-      strides_.push_back(stride);
-      lifetimes_.push_back({.first_node = static_cast<int32_t>(node),
-                            .last_node = static_cast<int32_t>(node),
-                            .bytes = static_cast<uint64_t>(shape[0] * stride) * sizeof(float)});
+      AddStorage(node, output);
     }
   }
+}
+
+void ArenaValues::AddStorage(size_t first_node, ValueId value) {
+  const Shape& shape = graph_.value(value).shape;
+  const int64_t stride = (shape[1] + kernels::kLanes - 1) / kernels::kLanes * kernels::kLanes;
+  views_[static_cast<size_t>(value)] = {.storage = lifetimes_.size(), .column = 0};
+  strides_.push_back(stride);
+  lifetimes_.push_back({.first_node = static_cast<int32_t>(first_node),
+                        .last_node = static_cast<int32_t>(first_node),
+                        .bytes = static_cast<uint64_t>(shape[0] * stride) * sizeof(float)});
 }
 
 size_t ArenaValues::AddWorkspace(size_t node, uint64_t bytes) {

@@ -35,6 +35,7 @@ class ArenaValues {
   [[nodiscard]] bool MayOverwrite(size_t node, graph::ValueId input) const;
   [[nodiscard]] graph::ValueId InPlaceInput(size_t node) const;
   void PlaceOutputs(size_t node);
+  void AddStorage(size_t first_node, graph::ValueId value);
 
   const graph::Graph& graph_;
   const std::set<graph::ValueId>& kept_;

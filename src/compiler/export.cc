@@ -171,13 +171,20 @@ ExportReport Export(const ExportOptions& options) {
   writer.AddFile(bundle::kGraphFile, std::as_bytes(std::span(graph_text)));
   for (const auto& [name, contents] : checkpoint->companion_files()) writer.AddFile(name, std::as_bytes(std::span(contents)));
   WriteWeights(options, weights, *checkpoint, writer);
-  writer.Commit(manifest);
+  std::optional<ParityGate> parity;
+  const auto gate = [&](const std::filesystem::path& bundle) {
+    Report(options, "validating", 0, 1);
+    parity = options.gate(bundle);
+    return *parity;
+  };
+  writer.Commit(manifest, options.gate ? bundle::BundleWriter::Gate(gate) : bundle::BundleWriter::Gate());
   return {.bundle = options.output,
           .embeds = manifest.embedding.has_value(),
           .weights_bytes = manifest.memory.weights,
           .kv_cache_bytes = manifest.memory.kv_cache,
           .arena_bytes = manifest.memory.arena,
           .tokenizer_bytes = manifest.memory.tokenizer,
+          .parity = std::move(parity),
           .notes = UnusedTensors(weights, *checkpoint)};
 }
 

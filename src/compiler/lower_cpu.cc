@@ -139,7 +139,8 @@ class Lowering {
     if (!graph::IsKvCache(graph_.value(node.outputs[0]))) call.operands.push_back(OperandOf(node.outputs[0]));
     for (ValueId input : node.inputs) {
       const graph::Source source = graph_.value(input).source;
-      if (source == graph::Source::kNode || source == graph::Source::kWeight || source == graph::Source::kKvCache || source == graph::Source::kState)
+      if (source == graph::Source::kNode || source == graph::Source::kWeight || source == graph::Source::kKvCache ||
+          source == graph::Source::kState || source == graph::Source::kActivation)
         call.operands.push_back(OperandOf(input));
     }
     const Operand workspace = workspaces_[index] ? arena_.Workspace(*workspaces_[index]) : Operand{};

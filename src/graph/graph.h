@@ -28,8 +28,9 @@ inline constexpr ValueId kNoValue = -1;
 inline constexpr int kNumSegments = 8;
 using Segments = std::array<int64_t, kNumSegments + 1>;   // ascending borders of K: first 0, last K; segments may be empty
 
-// Where a value comes from.
-enum class Source : uint8_t { kNode, kWeight, kKvCache, kTokens, kPositions, kSlots, kOutputRows, kRopeRows, kState };
+// Where a value comes from. kActivation: f32 [R, C] that whoever runs the graph writes into the arena first; a module of a model that is
+// compiled by itself begins with one.
+enum class Source : uint8_t { kNode, kWeight, kKvCache, kTokens, kPositions, kSlots, kOutputRows, kRopeRows, kState, kActivation };
 
 // How a weight is cut over the ranks of a tensor-parallel group.
 enum class Shard : uint8_t {

@@ -11,6 +11,8 @@ namespace intaglio::graph {
 inline constexpr int64_t kLogprobCols = 41;
 // What routing is made for.
 inline constexpr int64_t kMaxExperts = 1024, kMaxTopK = 64;
+// What the kernels of recurrent layers are made for: positions that a convolution reaches, and columns of a head on either side of a state.
+inline constexpr int64_t kMaxConvTaps = 16, kMaxStateDim = 4096;
 
 // The values that `node` produces: dtype, shape and, for a KV cache, which one. Throws std::logic_error naming op, scope, what was
 // found and what was expected. REQUIRES: the ids in node.inputs are in range.

@@ -120,6 +120,31 @@ Buffer Combine(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
   return out;
 }
 
+Buffer HeadMatMul(const HeadAttrs& attrs, std::span<const ExpertOperand> in) {
+  const size_t cols = in[0].cols, k = cols / static_cast<size_t>(attrs.heads), out_cols = in[1].f32.size() / k, n = out_cols / static_cast<size_t>(attrs.heads);
+  Buffer out;
+  for (size_t row = 0; row < in[0].f32.size(); row += cols) {
+    for (size_t col = 0; col < out_cols; ++col) {
+      double sum = 0;
+      for (size_t i = 0; i < k; ++i) sum += static_cast<double>(in[0].f32[row + col / n * k + i]) * in[1].f32[col * k + i];
+      out.f32.push_back(static_cast<float>(sum));
+    }
+  }
+  return out;
+}
+
+Buffer HeadConcat(const HeadAttrs& attrs, std::span<const ExpertOperand> in) {
+  const auto heads = static_cast<size_t>(attrs.heads);
+  const size_t a_size = in[0].cols / heads, b_size = attrs.is_shared ? in[1].cols : in[1].cols / heads;
+  Buffer out;
+  for (size_t i = 0; i < in[0].f32.size() / a_size; ++i) {   // every head of every row
+    const auto a = in[0].f32.subspan(i * a_size, a_size), b = in[1].f32.subspan((attrs.is_shared ? i / heads : i) * b_size, b_size);
+    out.f32.insert(out.f32.end(), a.begin(), a.end());
+    out.f32.insert(out.f32.end(), b.begin(), b.end());
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<Buffer> InterpretExperts(const Node& node, std::span<const ExpertOperand> in) {
@@ -131,6 +156,8 @@ std::vector<Buffer> InterpretExperts(const Node& node, std::span<const ExpertOpe
     }
     return out;
   }
+  if (node.op == Op::kHeadMatMul) return {HeadMatMul(std::get<HeadAttrs>(node.attrs), in)};
+  if (node.op == Op::kHeadConcat) return {HeadConcat(std::get<HeadAttrs>(node.attrs), in)};
   const auto& attrs = std::get<ExpertAttrs>(node.attrs);
   switch (node.op) {
     case Op::kExpertGroup:

@@ -1,4 +1,5 @@
-// The oracle's mixture-of-experts ops: routing, grouping by expert, the experts' matmuls and their sum, in plain loops and double sums.
+// The oracle's mixture-of-experts ops (routing, grouping by expert, the experts' matmuls and their sum) and those that work head by head, in
+// plain loops and double sums.
 #pragma once
 #include <span>
 #include <vector>
@@ -13,7 +14,7 @@ struct ExpertOperand {
   size_t cols = 0;   // last size of its shape
 };
 
-// Runs Route, ExpertGroup, ExpertGather, ExpertMatMul or ExpertCombine over live rows; one buffer an output.
+// Runs Route, ExpertGroup, ExpertGather, ExpertMatMul, ExpertCombine, HeadMatMul or HeadConcat over live rows; one buffer an output.
 [[nodiscard]] std::vector<Buffer> InterpretExperts(const Node& node, std::span<const ExpertOperand> operands);
 
 }  // namespace intaglio::graph

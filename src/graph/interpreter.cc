@@ -10,6 +10,7 @@
 #include "graph/interpret_experts.h"
 #include "graph/interpret_recurrent.h"
 #include "graph/load_weight.h"
+#include "graph/step_inputs.h"
 #include "graph/verify.h"
 
 namespace intaglio::graph {
@@ -37,6 +38,9 @@ class Run {
           break;
         case Source::kRopeRows:
           assign(step.rope_rows);
+          break;
+        case Source::kActivation:
+          buffers_[i].f32.assign(step.activation.begin(), step.activation.end());
           break;
         case Source::kNode:
         case Source::kWeight:
@@ -69,8 +73,6 @@ class Run {
   void Rope(const Node& node, std::span<const float> x);
   void NormRope(const Node& node);
   void ScaleByPosition(const Node& node);
-  void HeadMatMul(const Node& node);
-  void HeadConcat(const Node& node);
   void Slice(const Node& node);
   void KvUpdate(const Node& node);
   void Attention(const Node& node);
@@ -173,32 +175,6 @@ void Run::NormRope(const Node& node) { Rope(node, Normalised(In(node, 0), In(nod
 void Run::ScaleByPosition(const Node& node) {
   const std::span<const float> x = In(node, 0), table = In(node, 2);
   for (size_t i = 0; i < x.size(); ++i) Out(node).push_back(x[i] * table[static_cast<size_t>(step_.positions[i / Cols(node.inputs[0])])]);
-}
-
-void Run::HeadMatMul(const Node& node) {
-  const auto heads = static_cast<size_t>(std::get<HeadAttrs>(node.attrs).heads);
-  const std::span<const float> x = In(node, 0), weight = In(node, 1);
-  const size_t cols = Cols(node.inputs[0]), k = cols / heads, out_cols = Cols(node.outputs[0]), n = out_cols / heads;
-  for (size_t row = 0; row < x.size() / cols; ++row) {
-    for (size_t col = 0; col < out_cols; ++col) {
-      double sum = 0;
-      for (size_t i = 0; i < k; ++i) sum += static_cast<double>(x[row * cols + col / n * k + i]) * weight[col * k + i];
-      Out(node).push_back(static_cast<float>(sum));
-    }
-  }
-}
-
-void Run::HeadConcat(const Node& node) {
-  const bool is_shared = std::get<HeadAttrs>(node.attrs).is_shared;
-  const auto heads = static_cast<size_t>(std::get<HeadAttrs>(node.attrs).heads);
-  const std::span<const float> a = In(node, 0), b = In(node, 1);
-  const size_t a_size = Cols(node.inputs[0]) / heads, b_size = (Cols(node.outputs[0]) / heads) - a_size, b_cols = Cols(node.inputs[1]);
-  std::vector<float>& out = Out(node);
-  for (size_t i = 0; i < a.size() / a_size; ++i) {   // every head of every row
-    const auto a_head = a.subspan(i * a_size, a_size), b_head = b.subspan(i / heads * b_cols + (is_shared ? 0 : i % heads * b_size), b_size);
-    out.insert(out.end(), a_head.begin(), a_head.end());
-    out.insert(out.end(), b_head.begin(), b_head.end());
-  }
 }
 
 void Run::Slice(const Node& node) {
@@ -342,10 +318,6 @@ void Run::Execute(const Node& node) {
       return NormRope(node);
     case Op::kScaleByPosition:
       return ScaleByPosition(node);
-    case Op::kHeadMatMul:
-      return HeadMatMul(node);
-    case Op::kHeadConcat:
-      return HeadConcat(node);
     case Op::kSlice:
       return Slice(node);
     case Op::kKvUpdate:
@@ -393,32 +365,13 @@ void Run::Execute(const Node& node) {
     case Op::kExpertGather:
     case Op::kExpertMatMul:
     case Op::kExpertCombine:
+    case Op::kHeadMatMul:
+    case Op::kHeadConcat:
       return Experts(node);
     case Op::kGatherRows:
       return GatherRows(node);
     case Op::kSample:
       return Sample(node);
-  }
-}
-
-void CheckStep(const Graph& graph, const StepInputs& step) {
-  const size_t rows = step.tokens.size();
-  Require(rows <= static_cast<size_t>(graph.rows) && step.output_rows.size() <= static_cast<size_t>(graph.outputs), ErrorCode::kInvalidArgument,
-          "interpreter: ", rows, " rows and ", step.output_rows.size(), " output rows in a graph of ", graph.rows, " and ", graph.outputs);
-  Require(step.positions.size() == rows && step.slots.size() == rows, ErrorCode::kInvalidArgument, "interpreter: ", rows, " tokens, ",
-          step.positions.size(), " positions, ", step.slots.size(), " slots");
-  Require(graph.rope_switch == 0 || step.rope_rows.size() == rows, ErrorCode::kInvalidArgument, "interpreter: ", rows, " tokens, ",
-          step.rope_rows.size(), " rope_rows");
-  for (int32_t row : step.rope_rows) {
-    Require(row >= 0 && row < graph.rope_switch + graph.max_context, ErrorCode::kInvalidArgument, "interpreter: rope row ", row, " of a table of ",
-            graph.rope_switch + graph.max_context);
-  }
-  for (int32_t position : step.positions) {
-    Require(position >= 0 && position < graph.max_context, ErrorCode::kInvalidArgument, "interpreter: position ", position, " in a context of ",
-            graph.max_context);
-  }
-  for (int32_t row : step.output_rows) {
-    Require(row >= 0 && static_cast<size_t>(row) < rows, ErrorCode::kInvalidArgument, "interpreter: output row ", row, " of ", rows, " rows");
   }
 }
 

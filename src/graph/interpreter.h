@@ -18,6 +18,7 @@ struct StepInputs {
   std::span<const int32_t> tokens, positions, slots;   // one a row
   std::span<const int32_t> output_rows;                // rows whose logits are wanted
   std::span<const int32_t> rope_rows{};                // one a row, for graphs with a rope_switch
+  std::span<const float> activation{};                 // [rows, columns], for graphs that begin with one
 };
 
 // What the sequences so far left behind: (layer, slot, position) -> that position's key and value, all heads side by side.

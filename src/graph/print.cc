@@ -44,6 +44,8 @@ std::string Ref(const Graph& graph, ValueId id) {
       return IsInRange(value.index, graph.weights) ? StrCat('@', graph.weights[static_cast<size_t>(value.index)].name) : StrCat("@?", value.index);
     case Source::kState:
       return StrCat('$', value.label);
+    case Source::kActivation:
+      return "%activation";
     case Source::kNode:
     case Source::kKvCache:
       break;

@@ -115,6 +115,10 @@ void CheckOutsideValue(const Graph& graph, ValueId id) {
             expected);
       return;
     }
+    case Source::kActivation:
+      Check(value.dtype == DType::kF32 && value.shape.size() == 2 && value.shape[0] == graph.rows && value.shape[1] > 0, "activation %", id, " is ",
+            Name(value.dtype), " ", value.shape, ", expected f32 [", graph.rows, ", columns]");
+      return;
     case Source::kNode:
       return;
   }

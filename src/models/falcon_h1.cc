@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/fail.h"
-#include "graph/infer_recurrent.h"
+#include "graph/infer.h"
 #include "models/config_fields.h"
 
 namespace intaglio::models {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/fail.h"
-#include "graph/infer_recurrent.h"
+#include "graph/infer.h"
 #include "models/config_fields.h"
 #include "models/moe_fields.h"
 #include "models/pre_norm_layer.h"

@@ -1,14 +1,8 @@
-// CompareFixture: exports a fixture, runs its prompts and holds everything that comes out against the goldens.
-// Tolerances are those that tests/fixtures/README.md derives from float32 against float64.
-#include <unistd.h>
-
+// CompareFixture and CompareBundle: run the goldens' prompts and hold everything that comes out against them.
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <map>
-#include <utility>
 
 #include "base/fail.h"
+#include "base/hash.h"
 #include "checkpoint/safetensors.h"
 #include "intaglio/engine.h"
 #include "intaglio/export.h"
@@ -17,253 +11,197 @@
 #include "parity/embedding_checks.h"
 #include "parity/golden.h"
 #include "parity/graph_checks.h"
+#include "parity/greedy_checks.h"
+#include "parity/logit_match.h"
+#include "parity/observe.h"
+#include "parity/temporary_directory.h"
+#include "parity/tensor_checks.h"
 #include "parity/text_checks.h"
 #include "parity/tolerances.h"
-#include "parity/worst_element.h"
 
 namespace intaglio {
 namespace {
 
-using parity::FindWorst;
-using parity::WorstElement;
+namespace fs = std::filesystem;
 
-constexpr int kProbedPrompt = 1;
+// golden.json and golden.safetensors of a folder.
+struct Capture {
+  explicit Capture(const fs::path& path)
+      : folder(parity::WithoutSlash(path)),
+        golden(parity::ReadGolden(folder)),
+        tensors(checkpoint::SafetensorsFile::Open(folder / "golden.safetensors")) {}
 
-// A directory of our own under the system's temporary one, removed at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "intaglio-compare-XXXXXX").string();
-    Require(mkdtemp(pattern.data()) != nullptr, ErrorCode::kIo, pattern, ": cannot create a temporary directory: ", std::strerror(errno));
-    path_ = pattern;
+  [[nodiscard]] bool has_experts() const {
+    return std::ranges::any_of(tensors.names(), [](const std::string& name) { return name.ends_with(".router_logits"); });
   }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+  [[nodiscard]] bool is_embedder() const { return !golden.embeddings.empty(); }
+  [[nodiscard]] std::string digest() const {
+    const std::string both = HashFile(folder / "golden.json") + HashFile(folder / "golden.safetensors");
+    return HashHex(std::as_bytes(std::span(both)));
   }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  // Throws Error where ids or logits are not of a vocabulary of this size.
+  void RequireVocabulary(int64_t vocab) const;
 
- private:
-  std::filesystem::path path_;
+  const fs::path folder;
+  const parity::Golden golden;
+  const checkpoint::SafetensorsFile tensors;
 };
 
-std::vector<float> ToF32(const TensorView& tensor) {
-  Require(tensor.dtype == DType::kF32, ErrorCode::kDataLoss, "golden tensor is ", tensor.dtype, ", expected f32");
-  std::vector<float> values(tensor.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
+void Capture::RequireVocabulary(int64_t vocab) const {
+  for (size_t i = 0; i < golden.prompts.size(); ++i) {
+    const parity::GoldenPrompt& prompt = golden.prompts[i];
+    for (const std::vector<int32_t>* ids : {&prompt.input_ids, &prompt.greedy_ids}) {
+      const auto wrong = std::ranges::find_if(*ids, [&](int32_t id) { return id < 0 || id >= vocab; });
+      Require(wrong == ids->end(), ErrorCode::kInvalidArgument, folder.string(), ": prompt ", i, " has token ", wrong == ids->end() ? 0 : *wrong,
+              ", but the bundle's vocabulary has ", vocab, "; is the capture of another model?");
+    }
+    const Shape& shape = tensors.tensor(StrCat('p', i, ".logits")).shape;
+    const Shape expected{std::ssize(prompt.input_ids), vocab};
+    Require(shape == expected, ErrorCode::kInvalidArgument, folder.string(), ": p", i, ".logits are ", shape, ", the bundle's would be ", expected,
+            "; is the capture of another model?");
+  }
 }
 
-// What a prompt leaves behind: logits of every position, and every probe with its rows in order.
-struct Observed {
-  std::vector<float> logits;
-  std::map<std::string, std::vector<float>> probes;
-};
-
-class FixtureRun {
+// All prompts of a capture through one engine. Where the engine computes with the weights that the goldens were made with, everything has to
+// agree within f32's rounding; else logits are held to what bfloat16 may cost, and the rest is told but not judged.
+class CaptureRun {
  public:
-  FixtureRun(const std::filesystem::path& fixture, const ParityOptions& options, ParityReport& report)
-      : fixture_(fixture), options_(options), report_(report), golden_(parity::ReadGolden(fixture)),
-        tensors_(checkpoint::SafetensorsFile::Open(fixture / "golden.safetensors")) {}
+  CaptureRun(const Capture& capture, Engine& engine, const ParityOptions& options, ParityReport& report)
+      : capture_(capture),
+        engine_(engine),
+        report_(report),
+        tolerances_(parity::TolerancesOf(engine.info().architecture)),
+        is_strict_(IsExactFor(capture.golden, engine.info().weight_dtype)),
+        match_(engine.info().vocab_size),
+        bf16_(capture.has_experts(), tolerances_.bf16_expert_mean),
+        logit_tolerances_(options.logit_tolerances) {
+    for (double& tolerance : logit_tolerances_) tolerance = tolerance == 0 ? tolerances_.logits : tolerance;
+  }
 
   void Run() {
-    const bool has_golden_weights = options_.dtype == "f32" || golden_.stored_dtype == "bfloat16";
-    LoadEngine();
-    if (!golden_.embeddings.empty()) {
-      for (ParityCheck& check : parity::CheckEmbeddings(fixture_, {golden_, tensors_, has_golden_weights}, *engine_)) Add(std::move(check));
-      return;
-    }
-    for (ParityCheck& check : parity::CheckTexts(fixture_, golden_)) Add(std::move(check));
-    if (has_golden_weights) {
-      for (ParityCheck& check : parity::CheckGraph(fixture_, tensors_)) Add(std::move(check));
-    }
-    const bool has_experts = std::ranges::any_of(tensors_.names(), [](const std::string& name) { return name.ends_with(".expert_ids"); });
-    parity::Bf16Checks bf16(has_experts, tolerances_.bf16_expert_mean);
-    for (size_t i = 0; i < golden_.prompts.size(); ++i) {
-      const Observed observed = Observe(golden_.prompts[i].input_ids, i == kProbedPrompt ? ProbeNames() : std::vector<std::string>());
-      if (has_golden_weights) {
-        CheckLogits(i, observed.logits);
-        CheckProbes(observed);
-        CheckGreedy(i);
-      } else {
-        const TensorView golden = tensors_.tensor(StrCat('p', i, ".logits"));
-        const std::vector<float> expected = ToF32(golden);
-        Require(observed.logits.size() == expected.size(), ErrorCode::kDataLoss, "prompt ", i, " has ", observed.logits.size(), " logits instead of ", golden.shape);
-        bf16.AddPrompt(StrCat('p', i), observed.logits, expected, golden.shape.back());
-      }
-    }
-    if (has_golden_weights) return;
-    for (ParityCheck& check : bf16.Finish()) Add(std::move(check));
+    report_.capture_digest = capture_.digest();
+    capture_.RequireVocabulary(engine_.info().vocab_size);
+    for (size_t i = 0; i < capture_.golden.prompts.size(); ++i) RunPrompt(i);
+    report_.bands = match_.bands();
+    report_.divergence = match_.divergence();
+    for (ParityCheck& check : is_strict_ ? match_.Checks(logit_tolerances_) : bf16_.Finish()) Add(std::move(check));
   }
 
  private:
   void Add(ParityCheck check) { report_.checks.push_back(std::move(check)); }
 
-  void LoadEngine() {
-    const std::filesystem::path bundle = temporary_.path() / "bundle";
-    Export({.source = fixture_, .output = bundle, .dtype = options_.dtype, .max_context = 0, .max_batch = 2, .prefill_buckets = golden_.embeddings.empty() ? std::vector<int32_t>{16} : std::vector<int32_t>(), .batch_buckets = {1, 2}, .speculation = 0, .force = false, .keep_probes = true, .on_progress = {}});
-    engine_ = Engine::Load(bundle, {.threads = options_.threads, .isa = options_.isa, .verify_checksums = true});
-    report_.architecture = engine_->info().architecture;
-    tolerances_ = parity::TolerancesOf(report_.architecture);
-    report_.isa = engine_->info().isa;
+  void RunPrompt(size_t index) {
+    const parity::GoldenPrompt& prompt = capture_.golden.prompts[index];
+    const std::string name = StrCat('p', index), prefix = name + '.';
+    const bool is_probed = index == capture_.golden.probed_prompt;
+    const parity::Observed observed = Observe(engine_, prompt, is_probed ? parity::ProbeNames(capture_.tensors, prefix) : std::vector<std::string>());
+    const std::vector<float> golden = parity::ToF32(capture_.tensors, prefix + "logits");
+    match_.AddPrompt(name, observed.prompt_logits, golden);
+    bf16_.AddPrompt(name, observed.prompt_logits, golden, engine_.info().vocab_size);
+    if (is_probed) AddProbes(prefix, observed.probes);
+    const parity::GreedyRun greedy = RunGreedy(engine_, prompt);
+    NoteDivergence(name, prompt, greedy);
+    if (!is_strict_) return;
+    Add(CheckForced(name, prompt, observed.forced_logits, engine_.info().vocab_size, logit_tolerances_.front()));
+    for (ParityCheck& check : CheckGreedy(name, prompt, greedy, tolerances_.logits)) Add(std::move(check));
   }
 
-  // Golden probe names without "p1.", but those that have no counterpart in a step.
-  [[nodiscard]] std::vector<std::string> ProbeNames() const {
-    std::vector<std::string> names;
-    const std::string prefix = StrCat('p', kProbedPrompt, '.');
-    for (const std::string& name : tensors_.names()) {
-      if (!name.starts_with(prefix + "hidden.") && !name.starts_with(prefix + "layer")) continue;
-      if (parity::IsGraphProbe(name)) continue;
-      names.push_back(name.substr(prefix.size()));
-    }
-    return names;
-  }
-
-  // Context encoding in chunks small enough that every row may be an output row.
-  Observed Observe(const std::vector<int32_t>& ids, const std::vector<std::string>& probe_names) {
-    Observed observed;
-    const int32_t slot = engine_->AcquireSlot().value();
-    const size_t chunk = static_cast<size_t>(std::min(engine_->max_rows(StepKind::kContextEncoding), engine_->max_outputs(StepKind::kContextEncoding)));
-    for (size_t begin = 0; begin < ids.size(); begin += chunk) {
-      const size_t size = std::min(chunk, ids.size() - begin);
-      const StepSequence sequence{.slot = slot, .tokens = std::span(ids).subspan(begin, size), .outputs = static_cast<int32_t>(size), .sampling = nullptr, .prompt_length = static_cast<int32_t>(ids.size())};
-      for (const StepOutput& output : engine_->Step(StepKind::kContextEncoding, {&sequence, 1})) {
-        observed.logits.insert(observed.logits.end(), output.logits.begin(), output.logits.end());
-      }
-      for (const std::string& name : probe_names) {
-        if (const auto value = engine_->probe(name)) {
-          std::vector<float>& rows = observed.probes[name];
-          rows.insert(rows.end(), value->values.begin(), value->values.end());
-        }
-      }
-    }
-    engine_->ReleaseSlot(slot);
-    return observed;
-  }
-
-  void CheckLogits(size_t prompt, const std::vector<float>& logits) {
-    const std::string name = StrCat('p', prompt, ".logits");
-    AddTensorCheck(name, logits, tolerances_.logits, /*is_relative=*/false);
-  }
-
-  void CheckProbes(const Observed& observed) {
-    for (const auto& [name, values] : observed.probes) {
-      if (name.ends_with(".expert_ids")) CheckExperts(observed, name.substr(0, name.rfind('.') + 1));
-      if (name.ends_with(".expert_ids") || name.ends_with(".expert_weights")) continue;
-      const std::string golden_name = StrCat('p', kProbedPrompt, '.', name);
-      const Shape shape = tensors_.tensor(golden_name).shape;
-      AddTensorCheck(golden_name, shape.size() == 3 ? HeadsFirst(values, shape) : values, tolerances_.probes, /*is_relative=*/true);
-    }
-    if (observed.probes.empty()) return;
-    for (const std::string& name : ProbeNames()) {
-      if (!observed.probes.contains(name)) Add({.name = StrCat('p', kProbedPrompt, '.', name), .worst = INFINITY, .tolerance = 0, .where = "the engine has no such probe", .is_ok = false});
-    }
-  }
-
-  // A row's experts are compared as a set, and their weights by expert: the order within a row is free.
-  void CheckExperts(const Observed& observed, const std::string& prefix) {
-    const std::string golden_prefix = StrCat('p', kProbedPrompt, '.', prefix);
-    const TensorView golden_ids = tensors_.tensor(golden_prefix + "expert_ids");
-    const auto top_k = static_cast<size_t>(golden_ids.shape.back());
-    const std::vector<float> golden_weights = ToF32(tensors_.tensor(golden_prefix + "expert_weights"));
-    const std::vector<float>&ids = observed.probes.at(prefix + "expert_ids"), &weights = observed.probes.at(prefix + "expert_weights");
-    ParityCheck sets{.name = golden_prefix + "expert_ids", .worst = 0, .tolerance = 0, .where = {}, .is_ok = true};
-    std::vector<float> found(golden_weights.size(), 0.0f);
-    for (size_t i = 0; i < golden_weights.size(); ++i) {
-      int32_t expert = 0;
-      std::memcpy(&expert, golden_ids.bytes.data() + i * sizeof expert, sizeof expert);
-      const size_t row = i / top_k * top_k;
-      const auto match = std::find(ids.begin() + static_cast<ptrdiff_t>(row), ids.begin() + static_cast<ptrdiff_t>(row + top_k), static_cast<float>(expert));
-      if (match != ids.begin() + static_cast<ptrdiff_t>(row + top_k)) {
-        found[i] = weights[static_cast<size_t>(match - ids.begin())];
-        continue;
-      }
-      sets.worst += 1;
-      sets.where = StrCat("row ", i / top_k, ": expert ", expert, " was not chosen");
-    }
-    sets.is_ok = sets.worst == 0;
-    Add(std::move(sets));
-    AddTensorCheck(golden_prefix + "expert_weights", found, tolerances_.probes, /*is_relative=*/true);
-  }
-
-  // [rows, heads * dim] as the engine has it -> [heads, rows, dim] as the goldens have it.
-  static std::vector<float> HeadsFirst(const std::vector<float>& values, const Shape& shape) {
-    const int64_t heads = shape[0], rows = shape[1], dim = shape[2];
-    if (static_cast<int64_t>(values.size()) != heads * rows * dim) return values;
-    std::vector<float> out(values.size());
-    for (int64_t h = 0; h < heads; ++h) {
-      for (int64_t r = 0; r < rows; ++r) std::memcpy(&out[static_cast<size_t>((h * rows + r) * dim)], &values[static_cast<size_t>((r * heads + h) * dim)], static_cast<size_t>(dim) * sizeof(float));
-    }
-    return out;
-  }
-
-  void AddTensorCheck(const std::string& name, const std::vector<float>& actual, double tolerance, bool is_relative) {
-    const TensorView tensor = tensors_.tensor(name);
-    const std::vector<float> expected = ToF32(tensor);
-    if (actual.size() != expected.size()) {
-      Add({.name = name, .worst = INFINITY, .tolerance = tolerance, .where = StrCat(actual.size(), " elements instead of ", tensor.shape), .is_ok = false});
+  void AddProbes(const std::string& prefix, const parity::ProbeValues& values) {
+    if (values.empty()) {
+      report_.notes.emplace_back("inner values were not compared: the bundle has no probes (export it with --keep-probes)");
       return;
     }
-    const WorstElement worst = FindWorst(actual, expected);
-    const double allowed = is_relative ? tolerance * worst.largest : tolerance;
-    Add({.name = name, .worst = worst.error, .tolerance = allowed, .where = parity::Where(worst, tensor.shape.back()), .is_ok = worst.error <= allowed});
+    report_.drift = parity::MeasureDrift(capture_.tensors, prefix, values);
+    if (!is_strict_) return;
+    for (ParityCheck& check : parity::CheckProbes(capture_.tensors, prefix, values, tolerances_.probes)) Add(std::move(check));
   }
 
-  void CheckGreedy(size_t prompt) {
-    const parity::GoldenPrompt& golden = golden_.prompts[prompt];
-    GenerateRequest request{.prompt = golden.input_ids, .max_tokens = static_cast<int32_t>(golden.greedy_ids.size()), .sampling = {}, .stop_ids = {}, .chunk = 0, .all_logits = false, .on_token = {}, .on_prefill = {}};
-    request.sampling.num_logprobs = 5;
-    const GenerateResult result = Generate(*engine_, request);
-    const auto [have, want] = std::mismatch(result.ids.begin(), result.ids.end(), golden.greedy_ids.begin(), golden.greedy_ids.end());
-    const auto num_equal = want - golden.greedy_ids.begin();
-    const bool is_equal = want == golden.greedy_ids.end() && have == result.ids.end();
-    Add({.name = StrCat('p', prompt, ".greedy_ids"), .worst = static_cast<double>(golden.greedy_ids.size() - static_cast<size_t>(num_equal)), .tolerance = 0,
-         .where = is_equal ? StrCat(num_equal, " tokens") : StrCat("first difference at token ", num_equal), .is_ok = is_equal});
-    if (is_equal && !golden.top_logprobs.empty()) CheckLogprobs(prompt, result);
-  }
-
-  void CheckLogprobs(size_t prompt, const GenerateResult& result) {
-    const auto& golden = golden_.prompts[prompt].top_logprobs;
-    ParityCheck check{.name = StrCat('p', prompt, ".top_logprobs"), .worst = 0, .tolerance = tolerances_.logits, .where = {}, .is_ok = true};
-    for (size_t step = 0; step < golden.size(); ++step) {
-      for (const auto& [id, logprob] : golden[step]) {
-        const auto& top = result.top_logprobs.at(step);
-        const auto entry = std::find_if(top.begin(), top.end(), [id = id](const TokenLogprob& t) { return t.id == id; });
-        const double error = entry == top.end() ? INFINITY : std::fabs(static_cast<double>(entry->logprob) - logprob);
-        if (error <= check.worst) continue;
-        check.worst = error;
-        check.where = StrCat("step ", step, ", token ", id);
-      }
+  void NoteDivergence(const std::string& name, const parity::GoldenPrompt& prompt, const parity::GreedyRun& run) {
+    if (run.num_wanted < prompt.greedy_ids.size()) {
+      report_.notes.push_back(StrCat(name, ": only ", run.num_wanted, " of ", prompt.greedy_ids.size(), " greedy tokens fit the bundle's context"));
     }
-    check.is_ok = check.worst <= check.tolerance;
-    Add(std::move(check));
+    const auto first = static_cast<int64_t>(run.num_equal);
+    if (run.is_equal() || (report_.first_divergence >= 0 && report_.first_divergence <= first)) return;
+    report_.first_divergence = first;
+    report_.first_divergence_where = name;
+    if (run.num_equal < prompt.margins.size())
+      report_.first_divergence_where += StrCat(", where the golden's token wins by ", prompt.margins[run.num_equal]);
   }
 
-  const std::filesystem::path fixture_;
-  const ParityOptions& options_;
+  const Capture& capture_;
+  Engine& engine_;
   ParityReport& report_;
-  const parity::Golden golden_;
-  const checkpoint::SafetensorsFile tensors_;
-  parity::Tolerances tolerances_;
-  const TemporaryDirectory temporary_;
-  std::unique_ptr<Engine> engine_;
+  const parity::Tolerances tolerances_;
+  const bool is_strict_;
+  parity::LogitMatch match_;
+  parity::Bf16Checks bf16_;
+  std::array<double, kLogitBands.size()> logit_tolerances_;
 };
+
+void DescribeEngine(const Engine& engine, ParityReport& report) {
+  report.architecture = engine.info().architecture;
+  report.isa = engine.info().isa;
+  report.dtype = engine.info().weight_dtype;
+}
+
+// `tokenizer`: the folder that has it.
+void RunEmbedder(const Capture& capture, const fs::path& tokenizer, Engine& engine, ParityReport& report) {
+  const bool has_golden_weights = IsExactFor(capture.golden, engine.info().weight_dtype);
+  report.checks = parity::CheckEmbeddings(tokenizer, {capture.golden, capture.tensors, has_golden_weights}, engine);
+}
+
+void RunFixture(const Capture& capture, const ParityOptions& options, ParityReport& report) {
+  const parity::TemporaryDirectory temporary;
+  const fs::path bundle = temporary.path() / "bundle";
+  Export({.source = capture.folder,
+          .output = bundle,
+          .dtype = options.dtype,
+          .max_context = 0,
+          .max_batch = 2,
+          .prefill_buckets = capture.is_embedder() ? std::vector<int32_t>() : std::vector<int32_t>{16},
+          .batch_buckets = {1, 2},
+          .speculation = 0,
+          .force = false,
+          .keep_probes = true,
+          .on_progress = {}});
+  const auto engine = Engine::Load(bundle, {.threads = options.threads, .isa = options.isa, .verify_checksums = true});
+  DescribeEngine(*engine, report);
+  if (capture.is_embedder()) return RunEmbedder(capture, capture.folder, *engine, report);
+  for (ParityCheck& check : parity::CheckTexts(capture.folder, capture.golden)) report.checks.push_back(std::move(check));
+  if (IsExactFor(capture.golden, options.dtype)) {
+    for (ParityCheck& check : parity::CheckGraph(capture.folder, capture.tensors)) report.checks.push_back(std::move(check));
+  }
+  CaptureRun(capture, *engine, options, report).Run();
+}
 
 }  // namespace
 
-ParityReport CompareFixture(const std::filesystem::path& fixture, const ParityOptions& options) {
-  std::filesystem::path folder = fixture.lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();
-  ParityReport report{.fixture = folder.filename().string(), .architecture = {}, .dtype = options.dtype, .isa = options.isa, .checks = {}, .error = {}};
-  FixtureRun run(folder, options, report);
+ParityReport CompareFixture(const fs::path& fixture, const ParityOptions& options) {
+  const Capture capture(fixture);
+  ParityReport report;
+  report.fixture = capture.folder.filename().string();
+  report.dtype = options.dtype;
+  report.isa = options.isa;
   try {
-    run.Run();
-  } catch (const Error& error) {
-    report.error = error.what();
+    RunFixture(capture, options, report);
+  } catch (const Error& error) { report.error = error.what(); }
+  return report;
+}
+
+ParityReport CompareBundle(const fs::path& bundle, const fs::path& folder, const ParityOptions& options) {
+  const Capture capture(folder);
+  const auto engine = Engine::Load(bundle, {.threads = options.threads, .isa = options.isa, .verify_checksums = true, .allow_failed_parity = true});
+  ParityReport report;
+  report.fixture = capture.folder.filename().string();
+  DescribeEngine(*engine, report);
+  if (capture.is_embedder()) {
+    RunEmbedder(capture, bundle, *engine, report);
+    return report;
   }
+  if (fs::exists(bundle / "tokenizer.json")) {
+    for (ParityCheck& check : parity::CheckTexts(bundle, capture.golden)) report.checks.push_back(std::move(check));
+  }
+  CaptureRun(capture, *engine, options, report).Run();
   return report;
 }
 

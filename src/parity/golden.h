@@ -1,12 +1,13 @@
-// The goldens of a fixture folder: what Transformers computed, as tests/fixtures/README.md lays it out.
+// The goldens of a fixture folder or a capture: what Transformers computed, as tests/fixtures/README.md lays it out.
 #pragma once
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "base/tensor.h"
+#include "checkpoint/safetensors.h"
 
 namespace intaglio::parity {
 
@@ -31,14 +32,24 @@ struct GoldenEmbedding {
 };
 
 struct Golden {
-  std::string model_type, stored_dtype, chat_now;
+  std::string model_type, stored_dtype, compute_dtype, chat_now;
+  size_t probed_prompt = 0;   // whose inner values the tensors hold
   std::vector<GoldenPrompt> prompts;
   std::vector<GoldenText> texts;
   std::vector<GoldenChat> chats;
   std::vector<GoldenEmbedding> embeddings{};   // of an embedder, which has no prompts
 };
 
-// Throws Error naming the file when the folder has no golden.json or it is malformed.
+// Whether an engine with such weights has to agree with the goldens within f32's rounding: it computes with the same weights in the same
+// precision.
+[[nodiscard]] bool IsExactFor(const Golden& golden, std::string_view weight_dtype);
+// The folder's path such that its last part is its name.
+[[nodiscard]] std::filesystem::path WithoutSlash(const std::filesystem::path& folder);
+
+// Throws Error naming the file when the folder has no golden.json or it is malformed. Token ids are not checked against any vocabulary.
 [[nodiscard]] Golden ReadGolden(const std::filesystem::path& fixture);
+
+// A golden tensor as numbers. Throws Error naming the tensor when it is missing or not f32.
+[[nodiscard]] std::vector<float> ToF32(const checkpoint::SafetensorsFile& file, const std::string& name);
 
 }  // namespace intaglio::parity

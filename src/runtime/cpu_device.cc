@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/assert.h"
 #include "base/fail.h"
 #include "kernels/registry.h"
 
@@ -84,6 +85,13 @@ void CpuDevice::Run(size_t plan, const kernels::StepView& view) noexcept {
       pool_.ParallelFor(num_tasks, RunTask, &context);
     }
   }
+}
+
+void CpuDevice::Write(const bundle::Operand& operand, std::span<const float> values) {
+  Assert(operand.space == bundle::Space::kArena && operand.dtype == DType::kF32 && std::ssize(values) <= operand.rows * operand.cols);
+  const auto cols = static_cast<size_t>(operand.cols);
+  auto* row = reinterpret_cast<float*>(Address(operand));
+  for (; !values.empty(); values = values.subspan(cols), row += operand.stride) std::copy_n(values.begin(), cols, row);
 }
 
 std::span<const std::byte> CpuDevice::Read(const bundle::Operand& operand) const { return {Address(operand), operand.bytes}; }

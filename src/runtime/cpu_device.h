@@ -17,6 +17,7 @@ class CpuDevice final : public Device {
 
   void Run(size_t plan, const kernels::StepView& view) noexcept override;
   [[nodiscard]] std::span<const std::byte> Read(const bundle::Operand& operand) const override;
+  void Write(const bundle::Operand& operand, std::span<const float> values) override;
   [[nodiscard]] int num_threads() const noexcept override { return pool_.num_threads(); }
 
  private:

@@ -18,6 +18,9 @@ class Device {
   virtual void Run(size_t plan, const kernels::StepView& view) noexcept = 0;
   // An operand as the last Run left it, readable by the host until the next Run.
   [[nodiscard]] virtual std::span<const std::byte> Read(const bundle::Operand& operand) const = 0;
+  // Rows of `operand` for the next Run, dense [rows, operand.cols]: what a plan that begins with an activation reads.
+  // REQUIRES: f32 in the arena, values fit its rows
+  virtual void Write(const bundle::Operand& operand, std::span<const float> values) = 0;
   [[nodiscard]] virtual int num_threads() const noexcept = 0;
 };
 

@@ -52,9 +52,21 @@ int32_t MaxTokensOfASequence(const Bundle& bundle) {
 // Lengths that a slot's recurrent state is kept for: after a step of speculation it can go on from any of them.
 int32_t StateEntries(const bundle::Manifest& manifest) { return manifest.states.empty() ? 0 : manifest.speculation + 2; }
 
-Bundle OpenBundle(const std::filesystem::path& path, bool verify_checksums) {
-  Bundle bundle = Bundle::Open(path, verify_checksums);
+// A bundle that did not compute what Transformers does is served only on request.
+void RequireParity(const std::filesystem::path& path, const bundle::Manifest& manifest) {
+  if (!manifest.parity || manifest.parity->is_ok) return;
+  std::vector<std::string> failed;
+  for (const GateCheck& check : manifest.parity->checks) {
+    if (!check.is_ok) failed.push_back(StrCat(check.kind, " (", check.worst, ", allowed ", check.tolerance, ')'));
+  }
+  Fail(ErrorCode::kUnsupported, path.string(), ": failed its parity gate against ", manifest.parity->capture, " at export: ", Join(failed),
+       "; --allow-failed-parity loads it all the same");
+}
+
+Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& options) {
+  Bundle bundle = Bundle::Open(path, options.verify_checksums);
   const bundle::Manifest& manifest = bundle.manifest;
+  if (!options.allow_failed_parity) RequireParity(path, manifest);
   Require(manifest.numerics == "portable", ErrorCode::kUnsupported, path.string(), ": the bundle has ", manifest.numerics,
           " numerics; this version computes portable ones: export it again");
   Require(manifest.tp_degree == 1 && manifest.ep_degree == 1, ErrorCode::kUnsupported, path.string(), ": the bundle is for TP ", manifest.tp_degree,
@@ -74,6 +86,7 @@ ModelInfo MakeInfo(const bundle::Manifest& manifest, kernels::Isa isa, int num_t
   info.architecture = manifest.architecture;
   info.source = manifest.source;
   info.numerics = manifest.numerics;
+  info.weight_dtype = Name(manifest.weight_dtype);
   info.isa = Name(isa);
   info.vocab_size = manifest.vocab_size;
   info.hidden_size = manifest.hidden_size;
@@ -346,7 +359,7 @@ class BundleEngine final : public Engine {
 
 std::unique_ptr<Engine> Engine::Load(const std::filesystem::path& bundle, const EngineOptions& options) {
   const kernels::Isa isa = options.isa.empty() ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(options.isa);
-  return std::make_unique<BundleEngine>(OpenBundle(bundle, options.verify_checksums), isa, options.threads);
+  return std::make_unique<BundleEngine>(OpenBundle(bundle, options), isa, options.threads);
 }
 
 }  // namespace intaglio

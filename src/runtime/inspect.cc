@@ -110,6 +110,20 @@ void DescribeFiles(const Manifest& m, Text& text) {
   for (const auto& [name, file] : m.files) text.Line(name, Right(FormatBytes(file.bytes)), "  ", file.hash);
 }
 
+// What export --validate found.
+void DescribeParity(const Manifest& m, Text& text) {
+  if (!m.parity) return;
+  const ParityGate& gate = *m.parity;
+  text.Heading(StrCat("Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
+  text.Line("capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
+  text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
+  text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  for (const GateCheck& check : gate.checks) {
+    text.Line(check.kind, check.is_ok ? "ok" : "MISS", ", ", check.count, check.count == 1 ? " check" : " checks", ", worst ", check.worst,
+              ", allowed ", check.tolerance);
+  }
+}
+
 std::string Weights(const Manifest& m) {
   std::ostringstream out;
   for (const bundle::WeightEntry& w : m.weights) {
@@ -163,6 +177,7 @@ std::string Summary(const Bundle& bundle) {
   DescribeMemory(bundle.manifest, text);
   DescribeKvCache(bundle.manifest, text);
   DescribeGraphs(bundle, text);
+  DescribeParity(bundle.manifest, text);
   DescribeFiles(bundle.manifest, text);
   return std::move(text).str();
 }

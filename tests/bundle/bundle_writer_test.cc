@@ -37,6 +37,23 @@ TEST(BundleWriter, MakesTheDirectoriesAbove) {
   EXPECT_EQ(SourceOf(folder.path() / "new" / "deeper" / "b"), "x");
 }
 
+TEST(BundleWriter, AGateSeesAWholeBundleAndItsVerdictIsKept) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "b";
+  WriteBundle(BundleOf("x"), target, /*force=*/false, [&](const fs::path& bundle) {
+    EXPECT_FALSE(fs::exists(target));
+    return ParityGate{.is_ok = false, .capture = SourceOf(bundle), .capture_digest = {}, .isa = {}, .checks = {}};
+  });
+  EXPECT_EQ(Bundle::Open(target).manifest.parity.value().capture, "x");
+}
+
+TEST(BundleWriter, AGateThatThrowsLeavesNothing) {
+  const TemporaryFolder folder;
+  const auto gate = [](const fs::path&) -> ParityGate { throw Error(ErrorCode::kIo, "no"); };
+  EXPECT_THROW(WriteBundle(BundleOf("x"), folder.path() / "b", /*force=*/false, gate), Error);
+  EXPECT_EQ(folder.num_files(), 0u);
+}
+
 TEST(BundleWriter, KeepsABundleUnlessForced) {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "b";

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "tests/base/temporary_folder.h"
@@ -103,6 +104,45 @@ TEST(ManifestFromJson, RefusesWhatIsNoJsonObject) {
   for (const char* text : {"", "{", "[1]", "null", "\xff", "{} {}"}) {
     const std::string message = MessageOf(ErrorCode::kDataLoss, [&] { (void)ManifestFromJson(text, "here"); });
     EXPECT_TRUE(Contains(message, "here")) << text;
+  }
+}
+
+TEST(Manifest, KeepsTheVerdictOfAGate) {
+  Manifest manifest = FullManifest();
+  EXPECT_FALSE(FullJson().contains("parity"));
+  const double infinite = std::numeric_limits<double>::infinity();
+  manifest.parity = ParityGate{.is_ok = false,
+                               .capture = "caf\xc3\xa9",
+                               .capture_digest = "0123",
+                               .isa = "avx2",
+                               .divergence_mean = 0.1,
+                               .divergence_worst = infinite,
+                               .first_divergence = 7,
+                               .checks = {{.kind = "hidden", .count = 3, .worst = infinite, .tolerance = 2.5e-5, .is_ok = false}}};
+  const ParityGate gate = ManifestFromJson(ToJson(manifest), "manifest.json").parity.value();
+  EXPECT_EQ(gate.capture, manifest.parity->capture);
+  EXPECT_EQ(gate.first_divergence, 7);
+  EXPECT_EQ(gate.divergence_mean, 0.1);
+  EXPECT_EQ(gate.divergence_worst, infinite);   // JSON has none: it is null there
+  EXPECT_EQ(gate.checks.front().tolerance, 2.5e-5);
+  EXPECT_EQ(gate.checks.front().worst, infinite);
+  EXPECT_EQ(ToJson(ManifestFromJson(ToJson(manifest), "manifest.json")), ToJson(manifest));
+}
+
+TEST(ManifestFromJson, RefusesAVerdictThatIsNone) {
+  Manifest manifest = FullManifest();
+  manifest.parity = ParityGate{.is_ok = true, .capture = "c", .capture_digest = "d", .isa = "scalar", .checks = {{.kind = "hidden", .is_ok = true}}};
+  const Json json = Json::parse(ToJson(manifest));
+  for (const auto& [field, value] : std::vector<std::pair<const char*, Json>>{{"/parity", 1},
+                                                                              {"/parity/ok", "yes"},
+                                                                              {"/parity/kl_mean", "0.5"},
+                                                                              {"/parity/first_divergence", -2},
+                                                                              {"/parity/checks", Json::object()},
+                                                                              {"/parity/checks/0/worst", true},
+                                                                              {"/parity/checks/0/count", 1.5}}) {
+    Json wrong = json;
+    wrong[Pointer(field)] = value;
+    EXPECT_TRUE(Contains(ParseError(ErrorCode::kDataLoss, wrong), "parity")) << field;
   }
 }
 

@@ -54,12 +54,12 @@ SmallBundle MakeSmallBundle() {
   return bundle;
 }
 
-void WriteBundle(const SmallBundle& bundle, const std::filesystem::path& path, bool force) {
+void WriteBundle(const SmallBundle& bundle, const std::filesystem::path& path, bool force, const BundleWriter::Gate& gate) {
   BundleWriter writer(path, force);
   writer.AddFile(kPlanFile, SerializePlans(bundle.plans));
   writer.AddFile(WeightsFile(0), std::vector<std::byte>(kWeightsBytes));
   writer.AddFile("tokenizer.json", std::vector<std::byte>(2, std::byte{'x'}));
-  writer.Commit(bundle.manifest);
+  writer.Commit(bundle.manifest, gate);
 }
 
 }  // namespace intaglio::bundle

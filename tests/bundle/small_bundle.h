@@ -18,6 +18,6 @@ struct SmallBundle {
 // A context-encoding plan of 4 rows and a token-generation plan of 2, over the same weights.
 [[nodiscard]] SmallBundle MakeSmallBundle();
 // Writes it with a weights file of kWeightsBytes and a tokenizer.json.
-void WriteBundle(const SmallBundle& bundle, const std::filesystem::path& path, bool force = false);
+void WriteBundle(const SmallBundle& bundle, const std::filesystem::path& path, bool force = false, const BundleWriter::Gate& gate = {});
 
 }  // namespace intaglio::bundle

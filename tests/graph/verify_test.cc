@@ -57,6 +57,9 @@ std::vector<Break> Declarations() {
       {"ConstantWithSources", [](Graph& g) { Named(g, "rope").sources = g.weights[0].sources; }, "also has sources"},
       {"TwoCachesOfOneLayer", [](Graph& g) { g.kv_caches.push_back(g.kv_caches[0]); }, "layer 0 has two KV caches"},
       {"NegativeWindow", [](Graph& g) { g.kv_caches[0].window = -1; }, "window -1"},
+      {"ActivationOfOtherRows", [](Graph& g) { g.values.push_back({.source = Source::kActivation, .shape = {3, 8}, .label = {}}); },
+       "is f32 [3, 8], expected f32 [4, columns]"},
+      {"ActivationThatANodeMakes", [](Graph& g) { Output(g, Op::kEmbedding).source = Source::kActivation; }, "which comes from outside"},
   };
 }
 

@@ -1,0 +1,114 @@
+// Shapes of the ops of mixtures of experts, and of those that work head by head.
+#include "graph/infer_rule.h"
+
+namespace intaglio::graph {
+namespace {
+
+std::vector<Value> InferRoute(const Rule& rule) {
+  const auto& attrs = rule.attrs<RouteAttrs>();
+  const Shape& logits = rule.Matrix(0, "logits");
+  rule.ExpectRows(logits, "logits");
+  rule.Check(attrs.num_experts >= 1 && attrs.num_experts <= kMaxExperts && logits[1] == attrs.num_experts, "logits have ", logits[1], " columns for ",
+             attrs.num_experts, " experts (at most ", kMaxExperts, ")");
+  rule.Check(attrs.top_k >= 1 && attrs.top_k <= attrs.num_experts && attrs.top_k <= kMaxTopK, "top_k is ", attrs.top_k, " of ", attrs.num_experts,
+             " experts (at most ", kMaxTopK, ")");
+  rule.Check(attrs.num_groups >= 1 && attrs.num_experts % attrs.num_groups == 0 && attrs.top_groups >= 1 && attrs.top_groups <= attrs.num_groups &&
+                 attrs.top_k <= attrs.num_experts / attrs.num_groups * attrs.top_groups,
+             "cannot take ", attrs.top_k, " experts from ", attrs.top_groups, " of ", attrs.num_groups, " groups");
+  if (rule.num_inputs() == 2) {
+    (void)rule.WeightOf(1, Layout::kVector, "correction bias");
+    rule.ExpectShape(1, {attrs.num_experts}, "correction bias");
+  }
+  std::vector<Value> outputs = Like({logits[0], attrs.top_k}, DType::kI32);
+  outputs.push_back(Like({logits[0], attrs.top_k}).front());
+  return outputs;
+}
+
+// Expert ids or positions: i32 [R, k].
+const Shape& Choices(const Rule& rule, size_t i, std::string_view what) {
+  rule.Check(rule.input(i).dtype == DType::kI32 && rule.input(i).shape.size() == 2, what, " are not an i32 matrix");
+  rule.ExpectRows(rule.input(i).shape, what);
+  return rule.input(i).shape;
+}
+
+std::vector<Value> InferExpertGroup(const Rule& rule) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  std::vector<Value> outputs = Like(Choices(rule, 0, "ids"), DType::kI32);
+  outputs.push_back(Like({1, attrs.num_experts + 1}, DType::kI32).front());
+  return outputs;
+}
+
+std::vector<Value> InferExpertGather(const Rule& rule) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  rule.Check(rule.num_inputs() == (attrs.has_weights ? 3u : 2u), "has ", rule.num_inputs(), " operands, its attributes say otherwise");
+  const Shape &x = rule.Matrix(0, "x"), &positions = Choices(rule, 1, "positions");
+  rule.ExpectRows(x, "x");
+  if (attrs.has_weights) rule.ExpectShape(2, positions, "weights");
+  return Like({positions[0] * positions[1], x[1]});
+}
+
+std::vector<Value> InferExpertMatMul(const Rule& rule) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  rule.Check(rule.num_inputs() == (attrs.has_bias ? 4u : 3u), "has ", rule.num_inputs(), " operands, its attributes say otherwise");
+  const Shape& x = rule.Matrix(0, "x");
+  const Weight& weight = rule.WeightOf(1, Layout::kExperts, "weight");
+  rule.Check(weight.shape[0] == attrs.num_experts && weight.shape[2] == x[1], "weight has shape ", weight.shape, ", x has shape ", x);
+  rule.Check(rule.input(2).dtype == DType::kI32, "offsets are not i32");
+  rule.ExpectShape(2, {1, attrs.num_experts + 1}, "offsets");
+  CheckSegments(rule, attrs.segments, x[1]);
+  if (attrs.has_bias) {
+    (void)rule.WeightOf(3, Layout::kTable, "bias");
+    rule.ExpectShape(3, {attrs.num_experts, weight.shape[1]}, "bias");
+  }
+  return Like({x[0], weight.shape[1]});
+}
+
+std::vector<Value> InferExpertCombine(const Rule& rule) {
+  const auto& attrs = rule.attrs<ExpertAttrs>();
+  rule.Check(rule.num_inputs() == (attrs.has_weights ? 4u : 3u), "has ", rule.num_inputs(), " operands, its attributes say otherwise");
+  const Shape &y = rule.Matrix(0, "y"), &positions = Choices(rule, 1, "positions");
+  rule.Check(y[0] == positions[0] * positions[1], "y has ", y[0], " rows, positions ", positions);
+  rule.ExpectShape(2, positions, "ids");
+  if (attrs.has_weights) rule.ExpectShape(3, positions, "weights");
+  return Like({positions[0], y[1]});
+}
+
+std::vector<Value> InferHeadMatMul(const Rule& rule) {
+  const auto& attrs = rule.attrs<HeadAttrs>();
+  const Shape& x = rule.Matrix(0, "x");
+  const Weight& weight = rule.WeightOf(1, Layout::kExperts, "weight");
+  rule.Check(attrs.heads >= 1 && weight.shape[0] == attrs.heads && weight.shape[2] * attrs.heads == x[1], "weight has shape ", weight.shape,
+             ", x has shape ", x, " of ", attrs.heads, " heads");
+  CheckSegments(rule, attrs.segments, weight.shape[2]);
+  return Like({x[0], attrs.heads * weight.shape[1]});
+}
+
+std::vector<Value> InferHeadConcat(const Rule& rule) {
+  const auto& attrs = rule.attrs<HeadAttrs>();
+  const int64_t heads = attrs.heads;
+  const Shape &a = rule.Matrix(0, "a"), &b = rule.Matrix(1, "b");
+  rule.Check(heads >= 1 && a[0] == b[0] && a[1] % heads == 0 && (attrs.is_shared || b[1] % heads == 0), "a has shape ", a, ", b ", b, ", for ", heads,
+             " heads");
+  return Like({a[0], a[1] + (attrs.is_shared ? heads * b[1] : b[1])});
+}
+
+}  // namespace
+
+std::vector<Value> InferExperts(const Rule& rule, Op op) {
+  switch (op) {
+    case Op::kRoute:
+      return InferRoute(rule);
+    case Op::kExpertGroup:
+      return InferExpertGroup(rule);
+    case Op::kExpertGather:
+      return InferExpertGather(rule);
+    case Op::kExpertMatMul:
+      return InferExpertMatMul(rule);
+    default:
+      return InferExpertCombine(rule);
+  }
+}
+
+std::vector<Value> InferHeads(const Rule& rule, Op op) { return op == Op::kHeadMatMul ? InferHeadMatMul(rule) : InferHeadConcat(rule); }
+
+}  // namespace intaglio::graph

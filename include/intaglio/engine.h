@@ -55,7 +55,10 @@ struct StepSequence {
   int32_t prompt_length = 0;
 };
 
-struct TokenLogprob { int32_t id = 0; float logprob = 0; };
+struct TokenLogprob {
+  int32_t id = 0;
+  float logprob = 0;
+};
 struct StepOutput {
   int32_t slot = 0, position = 0;   // of the token whose successor this is
   int32_t id = 0;                   // what was sampled to follow it
@@ -90,7 +93,10 @@ class Engine {
   // more rows or outputs than the largest bucket. On an error no slot changes.
   virtual std::span<const StepOutput> Step(StepKind kind, std::span<const StepSequence> sequences) = 0;
   // A named intermediate value of the last step (bundles exported with keep_probes), [rows, cols] as dense f32; nullopt if unknown.
-  struct ProbeValue { int64_t rows = 0, cols = 0; std::vector<float> values; };
+  struct ProbeValue {
+    int64_t rows = 0, cols = 0;
+    std::vector<float> values;
+  };
   [[nodiscard]] virtual std::optional<ProbeValue> probe(const std::string& name) const = 0;
   [[nodiscard]] virtual int32_t max_rows(StepKind kind) const = 0;     // of the largest bucket
   [[nodiscard]] virtual int32_t max_outputs(StepKind kind) const = 0;

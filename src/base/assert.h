@@ -3,10 +3,10 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define Assert(condition)                                                                       \
-  do {                                                                                          \
-    if (!(condition)) [[unlikely]] {                                                            \
-      std::fprintf(stderr, "%s:%d: bug: %s does not hold\n", __FILE__, __LINE__, #condition);   \
-      std::abort();                                                                             \
-    }                                                                                           \
+#define Assert(condition)                                                                     \
+  do {                                                                                        \
+    if (!(condition)) [[unlikely]] {                                                          \
+      std::fprintf(stderr, "%s:%d: bug: %s does not hold\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                           \
+    }                                                                                         \
   } while (false)

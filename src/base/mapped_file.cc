@@ -35,7 +35,7 @@ class FileDescriptor {
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const FileDescriptor file(path);
-  struct stat info {};
+  struct stat info{};
   Require(fstat(file.get(), &info) == 0, ErrorCode::kIo, path.string(), ": cannot read its size: ", std::strerror(errno));
   Require(S_ISREG(info.st_mode), ErrorCode::kInvalidArgument, path.string(), ": not a regular file");
   if (info.st_size == 0) return;
@@ -45,8 +45,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   size_ = static_cast<size_t>(info.st_size);
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+MappedFile::MappedFile(MappedFile&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);

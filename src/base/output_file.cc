@@ -35,8 +35,8 @@ void OutputFile::WriteAt(uint64_t offset, std::span<const std::byte> bytes) {
     const ssize_t written = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     const int error = written == 0 ? ENOSPC : errno;
-    Require(written > 0, error == ENOSPC ? ErrorCode::kResourceExhausted : ErrorCode::kIo, path_.string(), ": cannot write ",
-            bytes.size(), " bytes at offset ", offset, ": ", std::strerror(error));
+    Require(written > 0, error == ENOSPC ? ErrorCode::kResourceExhausted : ErrorCode::kIo, path_.string(), ": cannot write ", bytes.size(),
+            " bytes at offset ", offset, ": ", std::strerror(error));
     offset += static_cast<uint64_t>(written);
     bytes = bytes.subspan(static_cast<size_t>(written));
   }

@@ -200,9 +200,7 @@ ValueRef AddPosition(const Builder& b, ValueRef x, ValueRef table, ValueRef cons
   return b.Emit(Op::kAddPosition, {x, b.positions(), table, constant}).front();
 }
 
-ValueRef Pool(const Builder& b, ValueRef x, PoolMode mode) {
-  return b.Emit(Op::kPool, {x, b.positions(), b.output_rows()}, PoolAttrs{mode}).front();
-}
+ValueRef Pool(const Builder& b, ValueRef x, PoolMode mode) { return b.Emit(Op::kPool, {x, b.positions(), b.output_rows()}, PoolAttrs{mode}).front(); }
 
 Sampled Sample(const Builder& b, ValueRef logits) {
   const std::vector<ValueRef> outputs = b.Emit(Op::kSample, {logits});

@@ -78,7 +78,6 @@ class Rule {
   }
   [[nodiscard]] std::vector<Value> Rows(int64_t cols) const { return {Value{.shape = {graph_.rows, cols}, .label = {}}}; }
 
-
  private:
   const Graph& graph_;
   const Node& node_;

@@ -121,7 +121,8 @@ Buffer Combine(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
 }
 
 Buffer HeadMatMul(const HeadAttrs& attrs, std::span<const ExpertOperand> in) {
-  const size_t cols = in[0].cols, k = cols / static_cast<size_t>(attrs.heads), out_cols = in[1].f32.size() / k, n = out_cols / static_cast<size_t>(attrs.heads);
+  const size_t cols = in[0].cols, k = cols / static_cast<size_t>(attrs.heads), out_cols = in[1].f32.size() / k,
+               n = out_cols / static_cast<size_t>(attrs.heads);
   Buffer out;
   for (size_t row = 0; row < in[0].f32.size(); row += cols) {
     for (size_t col = 0; col < out_cols; ++col) {

@@ -185,7 +185,10 @@ void CheckResult(const Graph& graph, ValueId id, std::string_view name, DType dt
   const bool is_ok = value.source == Source::kNode && value.dtype == dtype && value.shape.size() == 2 && value.shape[0] == graph.outputs &&
                      (cols == 0 || value.shape[1] == cols);
   Check(is_ok, name, " are ", Name(value.dtype), " ", value.shape, ", expected ", Name(dtype), " [", graph.outputs, ", ",
-        cols != 0 ? std::to_string(cols) : graph.is_embedder() ? "dim" : "vocabulary", "] made by a node");
+        cols != 0             ? std::to_string(cols)
+        : graph.is_embedder() ? "dim"
+                              : "vocabulary",
+        "] made by a node");
 }
 
 void CheckResults(const Graph& graph) {

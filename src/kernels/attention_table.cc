@@ -14,7 +14,8 @@ namespace {
 // Any number of query heads a key/value head, any context, prefill and decode alike: a step of at most kMaxSplitRows rows that looks back
 // over more than one span is shared by spans, any other by rows (attention_tasks.h).
 constexpr std::array kTable{
-    AttentionRow{"gqa", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kPlain, "llama, qwen, gemma 3, mixtral, phi 3, …"},
+    AttentionRow{"gqa", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kPlain,
+                 "llama, qwen, gemma 3, mixtral, phi 3, …"},
     AttentionRow{"gqa_softcap", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kSoftcap, "gemma 2"},
     AttentionRow{"gqa_sinks", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kSinks, "gpt-oss"},
     AttentionRow{"gqa_chunked", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kChunk, Scores::kPlain, "llama 4"},

@@ -125,12 +125,16 @@ inline constexpr int64_t kMaxTaps = 16, kMaxDim = 4096;
 // gelu, tanh: out, x. gelu is x / 2 * (1 + erf(x / sqrt(2))).
 // layer_norm: out, x, weight f32 1 x C, bias f32 1 x C                                (x - mean) / sqrt(variance + eps) * weight + bias
 //   out may alias x
-namespace layer_norm_params { enum Float { kEps = 0 }; }
+namespace layer_norm_params {
+enum Float { kEps = 0 };
+}
 // unit_norm: out, x                                                                   x / max(|x|, 1e-12); out may alias x
 // add_position: out, x, table f32 [max_position, C], constant f32 1 x C               (x + constant) + table[positions[r]]; out may alias x
 // pool: out [outputs, C], x [rows, C]                                                 of the sequence that ends at output_rows[i] and began in
 //   this step: its first row, or the mean of all, summed by ascending position
-namespace pool_params { enum Int { kMode = 0 /* 0: first, 1: mean */ }; }
+namespace pool_params {
+enum Int { kMode = 0 /* 0: first, 1: mean */ };
+}
 // gated_silu, gated_gelu_tanh: out, gate_up                                            out = act(gate_up[:, :n]) * gate_up[:, n:]
 // gather_rows: out, x                                                                  out[i] = x[output_rows[i]]
 // sample: ids i32 [outputs, 1], logits, W, [logprobs f32: per output 1 + 2 * kMaxLogprobs numbers: log-probability of the chosen id,

@@ -6,9 +6,12 @@ namespace intaglio::kernels {
 
 std::span<const Kernel> AllKernels(Isa isa) noexcept {
   switch (isa) {
-    case Isa::kScalar: return scalar::Table();
-    case Isa::kAvx2: return avx2::Table();
-    case Isa::kAvx512: return avx512::Table();
+    case Isa::kScalar:
+      return scalar::Table();
+    case Isa::kAvx2:
+      return avx2::Table();
+    case Isa::kAvx512:
+      return avx512::Table();
   }
   return {};
 }

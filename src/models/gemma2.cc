@@ -28,8 +28,7 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   Require(!config.Bool("use_bidirectional_attention", false), ErrorCode::kUnsupported, config.where(),
           ": use_bidirectional_attention is true; supported: false (causal decoders)");
   DecoderConfig decoder = ParseDecoder(
-      config,
-      {.head_dim = 256, .kv_heads = 4, .ties_embeddings = true, .activation_key = "hidden_activation", .activation = "gelu_pytorch_tanh"});
+      config, {.head_dim = 256, .kv_heads = 4, .ties_embeddings = true, .activation_key = "hidden_activation", .activation = "gelu_pytorch_tanh"});
   decoder.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(decoder.hidden_size)));
   decoder.logits_softcap = Softcap(config, "final_logit_softcapping", 30.0);
   decoder.norm.add = 1.0f;

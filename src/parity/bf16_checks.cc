@@ -42,8 +42,10 @@ void Bf16Checks::AddPrompt(const std::string& name, std::span<const float> logit
 
 std::vector<ParityCheck> Bf16Checks::Finish() const {
   const double mean = num_logits_ == 0 ? 0 : error_sum_ / static_cast<double>(num_logits_), allowed = has_experts_ ? expert_mean_ : kDenseMean;
-  std::vector<ParityCheck> checks{{.name = "logits (mean error)", .worst = mean, .tolerance = allowed, .where = worst_where_, .is_ok = mean <= allowed}};
-  if (!has_experts_) checks.push_back({.name = "top tokens", .worst = static_cast<double>(flips_), .tolerance = 0, .where = flip_where_, .is_ok = flips_ == 0});
+  std::vector<ParityCheck> checks{
+      {.name = "logits (mean error)", .worst = mean, .tolerance = allowed, .where = worst_where_, .is_ok = mean <= allowed}};
+  if (!has_experts_)
+    checks.push_back({.name = "top tokens", .worst = static_cast<double>(flips_), .tolerance = 0, .where = flip_where_, .is_ok = flips_ == 0});
   return checks;
 }
 

@@ -32,9 +32,11 @@ ParityCheck CheckTokenizer(const text::Tokenizer& tokenizer, const Golden& golde
   Tally tally("tokenizer");
   for (const GoldenText& text : golden.texts) {
     tally.Expect(tokenizer.Encode(text.text, /*add_special_tokens=*/true) == text.ids, StrCat("ids of \"", text.text, '"'));
-    tally.Expect(tokenizer.Encode(text.text, /*add_special_tokens=*/false) == text.ids_no_special, StrCat("ids without special tokens of \"", text.text, '"'));
+    tally.Expect(tokenizer.Encode(text.text, /*add_special_tokens=*/false) == text.ids_no_special,
+                 StrCat("ids without special tokens of \"", text.text, '"'));
     tally.Expect(tokenizer.Decode(text.ids_no_special, /*skip_special_tokens=*/false) == text.decode, StrCat("decoding \"", text.text, '"'));
-    tally.Expect(tokenizer.Decode(text.ids_no_special, /*skip_special_tokens=*/true) == text.decode_skip_special, StrCat("decoding without special tokens \"", text.text, '"'));
+    tally.Expect(tokenizer.Decode(text.ids_no_special, /*skip_special_tokens=*/true) == text.decode_skip_special,
+                 StrCat("decoding without special tokens \"", text.text, '"'));
   }
   return tally.Finish();
 }
@@ -43,11 +45,10 @@ ParityCheck CheckChat(const text::ChatTemplate& chat_template, const Golden& gol
   Tally tally("chat");
   for (const GoldenChat& chat : golden.chats) {
     try {
-      const std::string rendered = chat_template.Render(chat.messages_json, chat.tools_json, chat.add_generation_prompt, chat.kwargs_json, golden.chat_now);
+      const std::string rendered =
+          chat_template.Render(chat.messages_json, chat.tools_json, chat.add_generation_prompt, chat.kwargs_json, golden.chat_now);
       tally.Expect(!chat.is_error && rendered == chat.rendered, chat.name);
-    } catch (const Error& error) {
-      tally.Expect(chat.is_error, StrCat(chat.name, ": ", error.what()));
-    }
+    } catch (const Error& error) { tally.Expect(chat.is_error, StrCat(chat.name, ": ", error.what())); }
   }
   return tally.Finish();
 }

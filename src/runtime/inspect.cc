@@ -157,7 +157,8 @@ std::string Attention(const Bundle& bundle) {
   }
   std::string text = StrCat("Attention kernels\n", kernels::PrintAttentionTable(), "\n", bundle.path.string(), '\n');
   for (const auto& [kind, labels] : kinds) {
-    text += StrCat("  ", kind, "\n    ", labels.front(), labels.size() == 1 ? "" : StrCat(" … ", labels.back(), " (", labels.size(), " layers)"), '\n');
+    text +=
+        StrCat("  ", kind, "\n    ", labels.front(), labels.size() == 1 ? "" : StrCat(" … ", labels.back(), " (", labels.size(), " layers)"), '\n');
   }
   return text;
 }

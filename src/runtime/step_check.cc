@@ -41,7 +41,8 @@ void CheckSequence(const StepSequence& sequence, int32_t length, Phase phase, co
           " outputs; a sequence has one embedding");
   Require(!info.needs_whole_sequences || length == 0, kCode, "slot ", sequence.slot, " has ", length, " tokens and cannot take ", count,
           " more: this model needs all tokens of a sequence in one step; truncate the slot to 0 and give it the whole text");
-  const bool is_prompt_length = sequence.prompt_length == 0 || (sequence.prompt_length >= length + count && sequence.prompt_length <= info.max_context);
+  const bool is_prompt_length =
+      sequence.prompt_length == 0 || (sequence.prompt_length >= length + count && sequence.prompt_length <= info.max_context);
   Require(is_prompt_length, kCode, "slot ", sequence.slot, " has a prompt_length of ", sequence.prompt_length, " but ", length + count,
           " tokens after this step, in a context of ", info.max_context);
   for (int64_t i = 0; i < count; ++i) {

@@ -38,9 +38,13 @@ def test_a_failed_export_leaves_nothing(tmp_path):
 
 
 def test_an_unknown_architecture_lists_the_known_ones(tmp_path):
-    result = intaglio("export", FIXTURES / "falcon-h1-tiny", tmp_path / "out")
+    source = tmp_path / "unknown"
+    shutil.copytree(FIXTURES / "llama-tiny", source)
+    config = source / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "NoSuchForCausalLM"))
+    result = intaglio("export", source, tmp_path / "out")
     assert result.returncode == 1
-    assert "FalconH1ForCausalLM" in result.stderr
+    assert "NoSuchForCausalLM" in result.stderr
     assert "LlamaForCausalLM" in result.stderr
 
 

@@ -167,7 +167,8 @@ TEST(Interpreter, SampleTakesTheLowestOfTheMostLikelyIds) {
 TEST(Interpreter, RefusesStepsThatDoNotFit) {
   OneOp op(2, 2, {1, 2, 3, 4});
   const Builder layer = op.b().InLayer(0);
-  (void)Attention(layer, op.x(), KvUpdate(layer, layer.Cache({.kv_heads = 1, .head_dim = 2}), op.x(), op.x()), {.heads = 1, .kv_heads = 1, .head_dim = 2, .scale = 1});
+  (void)Attention(layer, op.x(), KvUpdate(layer, layer.Cache({.kv_heads = 1, .head_dim = 2}), op.x(), op.x()),
+                  {.heads = 1, .kv_heads = 1, .head_dim = 2, .scale = 1});
   EXPECT_THROW(op.Run({0, 8}), Error);           // outside of the context
   EXPECT_THROW(op.Run({-1, 0}), Error);
   EXPECT_THROW(op.Run({0, 2}), Error);           // position 1 is nowhere

@@ -48,9 +48,7 @@ std::vector<Break> Declarations() {
       {"SourcesThatDoNotAddUp", [](Graph& g) { g.weights[0].sources.push_back(g.weights[0].sources[0]); }, "have 80 elements, its shape is [5, 8]"},
       {"SourceRowsBeyondItsTensor", [](Graph& g) { g.weights[0].sources[0].first_row = 3, g.weights[0].sources[0].num_rows = 5; }, "beyond its 5"},
       {"SourceOfAMatrixThatIsNotThere",
-       [](Graph& g) {
-         g.weights[0].sources[0] = {.name = "stack", .shape = {2, 8, 5}, .view = SourceView::kColumns, .matrix = 2};
-       },
+       [](Graph& g) { g.weights[0].sources[0] = {.name = "stack", .shape = {2, 8, 5}, .view = SourceView::kColumns, .matrix = 2}; },
        "is matrix 2 of 2"},
       {"SourceOfOtherWidth", [](Graph& g) { g.weights[0].sources[0].shape = {5, 7}; }, "has shape [5, 7]"},
       {"ConstantOfOtherSize", [](Graph& g) { Named(g, "rope").constant = std::make_shared<std::vector<float>>(3); }, "constant rope has 3 elements"},

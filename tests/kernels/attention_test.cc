@@ -125,7 +125,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionShapes,
                          [](const auto& info) {
                            return "heads" + std::to_string(info.param.heads) + "on" + std::to_string(info.param.kv_heads) + "dim" +
                                   std::to_string(info.param.head_dim) + (info.param.v_dim == 0 ? "" : "v" + std::to_string(info.param.v_dim)) +
-                                  "window" + std::to_string(info.param.window) + (info.param.chunk == 0 ? "" : "chunk" + std::to_string(info.param.chunk)) +
+                                  "window" + std::to_string(info.param.window) +
+                                  (info.param.chunk == 0 ? "" : "chunk" + std::to_string(info.param.chunk)) +
                                   (info.param.softcap == 0 ? "" : "softcap") + (info.param.has_sinks ? "sinks" : "");
                          });
 

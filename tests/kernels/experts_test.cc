@@ -25,7 +25,8 @@ StepView Step(int64_t rows) {
 // A routed layer: everything from logits to the sum over experts, at one level.
 class Layer {
  public:
-  explicit Layer(uint32_t seed, int64_t used_experts = kExperts) : random_(seed), logits_(kRows, kExperts, random_), x_(kRows, kHidden, random_), weight_(kExperts * kOut, kHidden, random_, 0.2f) {
+  explicit Layer(uint32_t seed, int64_t used_experts = kExperts)
+      : random_(seed), logits_(kRows, kExperts, random_), x_(kRows, kHidden, random_), weight_(kExperts * kOut, kHidden, random_, 0.2f) {
     for (int64_t row = 0; row < kRows; ++row) {
       for (int64_t e = used_experts; e < kExperts; ++e) logits_.row(row)[e] = -100.0f;
     }
@@ -37,7 +38,8 @@ class Layer {
         const int64_t count = std::min<int64_t>(kLanes, kOut - n);
         rows.clear();
         for (int64_t i = 0; i < count; ++i) rows.insert(rows.end(), weight_.row(e * kOut + n + i), weight_.row(e * kOut + n + i) + kHidden);
-        PackBlock(rows.data(), count, kHidden, DType::kF32, {packed() + static_cast<size_t>((e * kBlockRows + n) / kLanes) * block_bytes, block_bytes});
+        PackBlock(rows.data(), count, kHidden, DType::kF32,
+                  {packed() + static_cast<size_t>((e * kBlockRows + n) / kLanes) * block_bytes, block_bytes});
       }
     }
   }
@@ -59,7 +61,12 @@ class Layer {
     RunKernel("route", isa, route, step, order_seed);
     RunKernel("expert_group", isa, Call({Ints(positions_, count, kTopK), Ints(offsets_, 1, kExperts + 1), Ints(ids_, count, kTopK)}), step);
     RunKernel("expert_gather", isa, Call({gathered.tensor(), x, Ints(positions_, count, kTopK)}), step, order_seed);
-    matmul_ = Call({y.tensor(), gathered.tensor(), {packed(), kExperts * kBlockRows, kHidden, 0, DType::kF32}, Ints(offsets_, 1, kExperts + 1), {}, workspace.tensor()});
+    matmul_ = Call({y.tensor(),
+                    gathered.tensor(),
+                    {packed(), kExperts * kBlockRows, kHidden, 0, DType::kF32},
+                    Ints(offsets_, 1, kExperts + 1),
+                    {},
+                    workspace.tensor()});
     for (int s = 0; s <= kSegments; ++s) matmul_.params.ints[static_cast<size_t>(s)] = kHidden * s / kSegments;
     matmul_.params.ints[expert_params::kNumExperts] = kExperts;
     matmul_.params.ints[kRowMultiple] = kTopK;
@@ -173,7 +180,12 @@ TEST(ExpertChecks, RefuseOperandsThatDoNotFit) {
   Matrix y(4, kOut), x(4, kHidden), workspace(1, 4 * kHidden);
   std::vector<int32_t> offsets(kExperts + 1);
   std::vector<float> packed(static_cast<size_t>(PackedBytes(kExperts * kBlockRows, kHidden, DType::kF32)) / sizeof(float));
-  KernelCall good = Call({y.tensor(), x.tensor(), {reinterpret_cast<std::byte*>(packed.data()), kExperts * kBlockRows, kHidden, 0, DType::kF32}, Ints(offsets, 1, kExperts + 1), {}, workspace.tensor()});
+  KernelCall good = Call({y.tensor(),
+                          x.tensor(),
+                          {reinterpret_cast<std::byte*>(packed.data()), kExperts * kBlockRows, kHidden, 0, DType::kF32},
+                          Ints(offsets, 1, kExperts + 1),
+                          {},
+                          workspace.tensor()});
   good.params.ints[kSegments] = kHidden;
   good.params.ints[expert_params::kNumExperts] = kExperts;
   const Kernel* kernel = FindKernel("expert_matmul_f32", Isa::kScalar);

@@ -15,8 +15,22 @@ namespace {
 using graph::Graph;
 using graph::Op;
 
-constexpr const char* kFixtureNames[]{"llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny",
-                                      "qwen2-tiny", "qwen3-tiny",      "gemma3-text-tiny", "phi3-tiny", "phi3-longrope-tiny", "granite-tiny", "gemma2-tiny", "smollm3-tiny", "olmo2-tiny", "mixtral-tiny", "qwen3-moe-tiny"};
+constexpr const char* kFixtureNames[]{"llama-tiny",
+                                      "llama-bf16-tiny",
+                                      "llama-untied-mqa-tiny",
+                                      "llama-heads-not-divisible-tiny",
+                                      "mistral-tiny",
+                                      "qwen2-tiny",
+                                      "qwen3-tiny",
+                                      "gemma3-text-tiny",
+                                      "phi3-tiny",
+                                      "phi3-longrope-tiny",
+                                      "granite-tiny",
+                                      "gemma2-tiny",
+                                      "smollm3-tiny",
+                                      "olmo2-tiny",
+                                      "mixtral-tiny",
+                                      "qwen3-moe-tiny"};
 
 Graph Build(const Fixture& fixture, int64_t rows) {
   return fixture.model().Build({.phase = Phase::kContextEncoding, .rows = rows, .outputs = rows, .max_context = 128});

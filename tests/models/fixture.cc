@@ -116,7 +116,8 @@ void ExpectExperts(const Fixture& fixture, const Graph& graph, const std::vector
     for (const auto& [id, weight] : chosen) ids.push_back(id), weights.push_back(weight);
   }
   EXPECT_EQ(values[static_cast<size_t>(graph.probes.at(prefix + "expert_ids"))].i32, ids);
-  ExpectNear(values[static_cast<size_t>(graph.probes.at(prefix + "expert_weights"))].f32, weights, TolerancesOf(fixture).probes, prefix + "expert_weights");
+  ExpectNear(values[static_cast<size_t>(graph.probes.at(prefix + "expert_weights"))].f32, weights, TolerancesOf(fixture).probes,
+             prefix + "expert_weights");
 }
 
 void ExpectProbes(const Fixture& fixture, const Graph& graph, const std::vector<Buffer>& values) {

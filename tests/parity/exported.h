@@ -27,7 +27,17 @@ inline std::filesystem::path ExportedBundle(const std::string& fixture, const st
   static Root root;
   const std::filesystem::path bundle = root.path / (fixture + "." + dtype);
   if (!std::filesystem::exists(bundle)) {
-    Export({.source = FixturePath(fixture), .output = bundle, .dtype = dtype, .max_context = 192, .max_batch = 8, .prefill_buckets = {1, 3, 16, 64}, .batch_buckets = {1, 2, 4, 8}, .speculation = 3, .force = false, .keep_probes = false, .on_progress = {}});
+    Export({.source = FixturePath(fixture),
+            .output = bundle,
+            .dtype = dtype,
+            .max_context = 192,
+            .max_batch = 8,
+            .prefill_buckets = {1, 3, 16, 64},
+            .batch_buckets = {1, 2, 4, 8},
+            .speculation = 3,
+            .force = false,
+            .keep_probes = false,
+            .on_progress = {}});
   }
   return bundle;
 }

@@ -22,7 +22,11 @@ class LongRope : public testing::Test {
     std::vector<float> logits;
     for (int32_t begin = 0; begin < length; begin += chunk) {
       const auto size = static_cast<size_t>(std::min(chunk, length - begin));
-      const StepSequence sequence{.slot = slot, .tokens = std::span(tokens_).subspan(static_cast<size_t>(begin), size), .outputs = 1, .sampling = nullptr, .prompt_length = length};
+      const StepSequence sequence{.slot = slot,
+                                  .tokens = std::span(tokens_).subspan(static_cast<size_t>(begin), size),
+                                  .outputs = 1,
+                                  .sampling = nullptr,
+                                  .prompt_length = length};
       const StepOutput& output = engine.Step(StepKind::kContextEncoding, {&sequence, 1}).back();
       logits.assign(output.logits.begin(), output.logits.end());
     }

@@ -211,7 +211,9 @@ std::vector<Case> AllCases() {
                               "gpt-oss-tiny",
                               "llama4-text-tiny",
                               "deepseek-v3-tiny",
-                              "deepseek-v3-noqlora-tiny", "qwen3-next-tiny", "falcon-h1-tiny"}) {
+                              "deepseek-v3-noqlora-tiny",
+                              "qwen3-next-tiny",
+                              "falcon-h1-tiny"}) {
     for (const char* dtype : {"f32", "bf16"}) cases.push_back({fixture, dtype});
   }
   return cases;

@@ -83,9 +83,7 @@ void Scores(const float* q, const Keys& keys, TileRange range, float* scores) {
 
 // scores = cap * tanh(scores / cap) of the blocks of 16 positions that `range` touches; the others are left alone.
 inline void CapScores(float cap, TileRange range, float* scores) {
-  for (int i = range.begin / kLanes * kLanes; i < range.end; i += kLanes) {
-    Store(scores + i, Mul(Tanh(Div(Load(scores + i), Set(cap))), Set(cap)));
-  }
+  for (int i = range.begin / kLanes * kLanes; i < range.end; i += kLanes) { Store(scores + i, Mul(Tanh(Div(Load(scores + i), Set(cap))), Set(cap))); }
 }
 
 // The positions that the queries of a register tile see: each its own, any of them, and all of them.

@@ -123,7 +123,8 @@ void ExpertGather(const KernelCall& call, const StepView&, int, int64_t row, std
   for (int64_t j = 0; j < positions.cols; ++j) {
     float* to = out.f32(std::clamp<int64_t>(positions.i32(row)[j], 0, out.rows - 1));
     const F32 weight = Set(weights.is_present() ? weights.f32(row)[j] : 1.0f);
-    for (int64_t i = 0; i < out.cols; i += kLanes) StoreFirst(to + i, Mul(LoadFirst(x.f32(row) + i, LanesLeft(i, out.cols)), weight), LanesLeft(i, out.cols));
+    for (int64_t i = 0; i < out.cols; i += kLanes)
+      StoreFirst(to + i, Mul(LoadFirst(x.f32(row) + i, LanesLeft(i, out.cols)), weight), LanesLeft(i, out.cols));
   }
 }
 

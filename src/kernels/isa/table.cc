@@ -5,8 +5,8 @@
 
 namespace intaglio::kernels {
 
-#define INTAGLIO_KERNEL(name, stages, tasks, run, check)                     \
-  int64_t tasks(const KernelCall&, const StepView&, int stage) noexcept;     \
+#define INTAGLIO_KERNEL(name, stages, tasks, run, check)                 \
+  int64_t tasks(const KernelCall&, const StepView&, int stage) noexcept; \
   const char* check(const KernelCall&) noexcept;
 #include "kernels/kernels.inc"
 #undef INTAGLIO_KERNEL

@@ -26,6 +26,8 @@ struct ExportOptions {
   int32_t max_batch = 0;                   // slots; 0: the largest batch bucket
   std::vector<int32_t> prefill_buckets;    // empty: 16, 64, 256 (and the context, where a text must be whole in one step)
   std::vector<int32_t> batch_buckets;      // empty: 1, 2, 4
+  double capacity_factor = 0;              // mixtures of experts, in prefill: an expert takes ceil(rows * top_k * factor / experts) rows
+                                           // of a step, and later rows lose it; 0: every row gets the experts that it chose
   int32_t speculation = 0;                 // k proposed tokens per sequence; 0: no speculation graph
   bool force = false;                      // replace an existing bundle
   bool keep_probes = false;                // keep the intermediate values that parity tests read

@@ -90,6 +90,12 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   command->add_option("--batch-buckets", options->batch_buckets, "Sequences of the decode graphs, e.g. 1,2,4 (the default)")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option(
+          "--capacity-factor", options->capacity_factor,
+          "Mixtures of experts: bound the rows that an expert takes of a prefill step; later rows lose it, and answers then depend on chunks "
+          "and neighbours (default: no bound)")
+      ->check(CLI::PositiveNumber);
   command->add_option("--speculation", options->speculation, "Also build graphs that verify K proposed tokens a sequence")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--force", options->force, "Replace an existing bundle");

@@ -52,6 +52,7 @@ void Set(const graph::RouteAttrs& attrs, Op, Call& call) {
 }
 
 void Set(const graph::ExpertAttrs& attrs, Op op, Call& call) {
+  if (op == Op::kExpertGroup) call.ints[kernels::expert_params::kCapacity] = attrs.capacity;
   if (op == Op::kExpertMatMul || op == Op::kExpertCombine) call.ints[kernels::expert_params::kNumExperts] = attrs.num_experts;
   if (op == Op::kExpertMatMul) std::ranges::copy(attrs.segments, call.ints.begin() + kernels::expert_params::kBorders);
 }

@@ -137,6 +137,12 @@ void WriteWeights(const ExportOptions& options, const compiler::WeightLayout& la
   Report(options, "packing weights", layout.file_bytes, layout.file_bytes);
 }
 
+void RequireExperts(const graph::Graph& graph) {
+  const bool has_experts = std::ranges::any_of(graph.nodes, [](const graph::Node& node) { return node.op == graph::Op::kExpertGroup; });
+  Require(graph.capacity_factor == 0 || has_experts, ErrorCode::kInvalidArgument, "export: --capacity-factor ", graph.capacity_factor,
+          " is for mixtures of experts; this model has none");
+}
+
 }  // namespace
 
 ExportReport Export(const ExportOptions& options) {
@@ -148,6 +154,7 @@ ExportReport Export(const ExportOptions& options) {
   bundle::BundleWriter writer(options.output, options.force);
 
   const std::vector<graph::Graph> graphs = BuildGraphs(options, resolved, *model, *checkpoint);
+  RequireExperts(graphs.front());
   const compiler::WeightLayout weights = compiler::PlaceWeights(graphs, resolved.dtype);
   const int64_t largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1);
   const compiler::KvLayout kv = compiler::PlaceKvCache(
@@ -158,6 +165,7 @@ ExportReport Export(const ExportOptions& options) {
   ReadSpecialIds(config, *checkpoint, manifest);
   DescribeMemory(weights, kv, manifest);
   manifest.rope_switch = graphs.front().rope_switch, manifest.rope_follows_length = graphs.front().rope_follows_length;
+  manifest.capacity_factor = resolved.capacity_factor;
   manifest.memory.tokenizer = TokenizerBytes(*checkpoint);
   std::vector<bundle::Plan> plans;
   std::string graph_text;

@@ -11,6 +11,7 @@ constexpr int64_t kDefaultMaxContext = 4096;
 constexpr int64_t kDefaultWholeContext = 512;   // rows of a step, where a text must be whole in it
 // Far beyond any use; they keep tables and products sane.
 constexpr int64_t kLargestContext = int64_t{1} << 24;
+constexpr double kLargestCapacityFactor = 1024;
 constexpr int32_t kLargestStep = 1 << 16, kLargestBatch = 1024, kLargestSpeculation = 64;
 constexpr int32_t kPrefillOutputs = 16;  // output rows of a chunk: bounds the logits in the arena; runs that want every logit use chunks of this size
 
@@ -90,6 +91,9 @@ ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model
   Require(options.speculation >= 0 && options.speculation <= kLargestSpeculation, ErrorCode::kInvalidArgument, "export: --speculation ",
           options.speculation, " is not within 0 to ", kLargestSpeculation);
   r.speculation = options.speculation;
+  Require(options.capacity_factor >= 0 && options.capacity_factor <= kLargestCapacityFactor, ErrorCode::kInvalidArgument,
+          "export: --capacity-factor ", options.capacity_factor, " is not within 0 (no row loses an expert) to ", kLargestCapacityFactor);
+  r.capacity_factor = options.capacity_factor;
   if (model.embedder()) ResolveEmbedder(options, model, r);
   const int64_t rows = int64_t{r.max_slots} * (r.speculation + 1);
   Require(rows <= kLargestStep, ErrorCode::kInvalidArgument, "export: ", r.max_slots, " sequences with --speculation ", r.speculation,
@@ -103,7 +107,8 @@ std::vector<models::GraphSizes> GraphsOf(const ResolvedOptions& options) {
     graphs.push_back({.phase = Phase::kContextEncoding,
                       .rows = rows,
                       .outputs = std::min(rows, std::max(kPrefillOutputs, options.max_slots)),
-                      .max_context = options.max_context});
+                      .max_context = options.max_context,
+                      .capacity_factor = options.capacity_factor});
   }
   for (int32_t batch : options.batch_buckets)
     graphs.push_back({.phase = Phase::kTokenGeneration, .rows = batch, .outputs = batch, .max_context = options.max_context});

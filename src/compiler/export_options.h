@@ -14,6 +14,7 @@ struct ResolvedOptions {
   DType dtype = DType::kF32;
   int64_t max_context = 0;
   int32_t max_slots = 0, speculation = 0;
+  double capacity_factor = 0;
   std::vector<int32_t> prefill_buckets, batch_buckets;   // ascending, unique
 };
 

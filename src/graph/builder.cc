@@ -1,5 +1,8 @@
 #include "graph/builder.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <stdexcept>
 #include <utility>
 
@@ -97,6 +100,12 @@ ValueRef Builder::RopeRows() const {
     if (graph_->values[i].source == Source::kRopeRows) return {graph_, static_cast<ValueId>(i)};
   }
   return Append(*graph_, {.source = Source::kRopeRows, .dtype = DType::kI32, .shape = {graph_->rows}, .label = "rope_rows"});
+}
+
+int64_t Builder::ExpertCapacity(int64_t top_k, int64_t num_experts) const {
+  if (graph_->capacity_factor == 0) return 0;
+  const double capacity = std::ceil(static_cast<double>(graph_->rows * top_k) * graph_->capacity_factor / static_cast<double>(num_experts));
+  return static_cast<int64_t>(std::min(capacity, static_cast<double>(graph_->rows)));
 }
 
 ValueRef Builder::Cache(const KvCache& cache) const {

@@ -35,6 +35,8 @@ class Builder {
   [[nodiscard]] ValueRef slots() const { return {graph_, 2}; }
   [[nodiscard]] ValueRef output_rows() const { return {graph_, 3}; }
   [[nodiscard]] int64_t max_context() const { return graph_->max_context; }
+  // Rows that an expert takes when each of the graph's rows chooses `top_k` of `num_experts`; 0: all of them.
+  [[nodiscard]] int64_t ExpertCapacity(int64_t top_k, int64_t num_experts) const;
   // Each row's row in rotary tables that change with a sequence's length, declared on first use; see Graph::rope_switch.
   [[nodiscard]] ValueRef rope_rows(int64_t rope_switch) const;
   // Cosines and sines of this step's rows by the length of their sequence; `frequencies` and `attrs` as the op's. Computed once a graph.

@@ -180,6 +180,7 @@ struct RouteAttrs {
 };
 struct ExpertAttrs {
   int64_t num_experts = 0;
+  int64_t capacity = 0;                         // ExpertGroup: rows that an expert takes, in order; later ones lose it (position -1); 0: all
   Segments segments{};                          // ExpertMatMul only
   bool has_bias = false, has_weights = false;   // optional operands
   bool operator==(const ExpertAttrs&) const = default;
@@ -230,6 +231,7 @@ struct Graph {
   // Where rotary frequencies change with the length of a sequence: one of more than this many positions is rotated with the rows of
   // rope_rows, which the runtime fills: a short sequence's position, or rope_switch + a long one's. 0: they never change.
   int64_t rope_switch = 0;
+  double capacity_factor = 0;   // experts take ceil(rows * top_k * capacity_factor / experts) rows; 0: all that choose them
   bool rope_follows_length = false;   // rope_rows are lengths: of its whole prompt for a prompt's row, up to and with itself for a later one
   std::vector<Value> values;
   std::vector<Weight> weights;       // unique by name

@@ -33,6 +33,7 @@ const Shape& Choices(const Rule& rule, size_t i, std::string_view what) {
 
 std::vector<Value> InferExpertGroup(const Rule& rule) {
   const auto& attrs = rule.attrs<ExpertAttrs>();
+  rule.Check(attrs.capacity >= 0, "capacity is ", attrs.capacity, ", expected 0 or a number of rows");
   std::vector<Value> outputs = Like(Choices(rule, 0, "ids"), DType::kI32);
   outputs.push_back(Like({1, attrs.num_experts + 1}, DType::kI32).front());
   return outputs;

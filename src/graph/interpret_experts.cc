@@ -71,8 +71,9 @@ std::vector<Buffer> Group(const ExpertAttrs& attrs, std::span<const int32_t> ids
   out[1].i32.push_back(0);
   int32_t position = 0;
   for (int32_t expert = 0; expert < attrs.num_experts; ++expert) {
+    const int32_t first = position;
     for (size_t i = 0; i < ids.size(); ++i) {
-      if (ids[i] == expert) out[0].i32[i] = position++;
+      if (ids[i] == expert) out[0].i32[i] = attrs.capacity == 0 || position - first < attrs.capacity ? position++ : -1;
     }
     out[1].i32.push_back(position);
   }
@@ -84,6 +85,7 @@ Buffer Gather(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
   Buffer out;
   out.f32.resize(in[1].i32.size() * cols);
   for (size_t choice = 0; choice < in[1].i32.size(); ++choice) {
+    if (in[1].i32[choice] < 0) continue;
     const float weight = attrs.has_weights ? in[2].f32[choice] : 1.0f;
     for (size_t i = 0; i < cols; ++i) out.f32[static_cast<size_t>(in[1].i32[choice]) * cols + i] = in[0].f32[choice / top_k * cols + i] * weight;
   }
@@ -112,6 +114,7 @@ Buffer Combine(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
     for (size_t col = 0; col < cols; ++col) {
       double sum = 0;
       for (size_t j = first; j < first + top_k; ++j) {
+        if (in[1].i32[j] < 0) continue;
         sum += static_cast<double>(attrs.has_weights ? in[3].f32[j] : 1.0f) * in[0].f32[static_cast<size_t>(in[1].i32[j]) * cols + col];
       }
       out.f32.push_back(static_cast<float>(sum));

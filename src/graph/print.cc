@@ -97,6 +97,7 @@ struct AttrsPrinter {
   void operator()(const ExpertAttrs& a) const {
     out << " {experts " << a.num_experts;
     if (a.segments.back() != 0) out << ", segments " << Join(a.segments, " ");
+    if (a.capacity != 0) out << ", capacity " << a.capacity;
     out << (a.has_bias ? ", bias" : "") << (a.has_weights ? ", weights" : "") << '}';
   }
   void operator()(const RotaryAttrs& a) const { out << " {from a length of " << a.first_length << '}'; }

@@ -126,6 +126,7 @@ const char* CheckExpertGroup(const KernelCall& call) noexcept {
     return "ids and positions are not one for each choice";
   if (!offsets.is_present() || offsets.dtype != DType::kI32 || offsets.rows != 1 || offsets.cols < 2 || offsets.cols > route_params::kMaxExperts + 1)
     return "the offsets are not one for each expert";
+  if (call.params.ints[expert_params::kCapacity] < 0) return "the capacity of an expert is negative";
   return CheckDomain(call);
 }
 

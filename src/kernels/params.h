@@ -75,14 +75,15 @@ enum Int { kScoring = 0 /* softmax, sigmoid, softmax of the top k */, kNormalise
 enum Float { kScale = 0 };
 inline constexpr int64_t kMaxExperts = 1024, kMaxTopK = 64;
 }  // namespace route_params
-// expert_group: positions i32 [rows, k], offsets i32 [1, E + 1], ids                    where each choice stands in expert order
+// expert_group: positions i32 [rows, k], offsets i32 [1, E + 1], ids                    where each choice stands in expert order; -1: its
+//   expert was full, and the choice counts for nothing
 // expert_gather: out [rows * k, C], x [rows, C], positions, [weights]                   out[positions[r][j]] = x[r] (* weights[r][j])
 // expert_matmul_{f32,bf16}: out [rows * k, N], x [rows * k, K], weight (E packed matrices, each from a block of its own on), offsets,
 //   [bias f32 E x N], W                                                                 a matmul over each expert's own rows
 // expert_combine: out [rows, C], y [rows * k, C], positions, ids, [weights]             sum over a row's choices: chains of fused multiply-adds
 //   by ascending expert within 8 groups of experts (borders E * g / 8), groups by the fixed tree
 namespace expert_params {
-enum Int { kBorders = 0 /* as matmul_params */, kNumExperts = 9 };
+enum Int { kBorders = 0 /* as matmul_params */, kNumExperts = 9, kCapacity = 10 /* of an expert, 0: no end */ };
 }
 // head_matmul_{f32,bf16}: out [rows, heads * N], x [rows, heads * K], weight (one packed matrix a head, as experts), W      a matmul for each head
 // head_concat: out, a [rows, heads * A], b [rows, heads * B] or [rows, B]: A columns of a, then B of b, for every head

@@ -173,7 +173,8 @@ ValueRef RoutedExperts(const Builder& b, ValueRef x, const MoeConfig& config) {
   const ValueRef ids = b.Probe("expert_ids", routed[0]), share = b.Probe("expert_weights", routed[1]);
 
   ExpertAttrs attrs{.num_experts = config.route.num_experts};
-  const std::vector<ValueRef> grouped = b.Emit(Op::kExpertGroup, {ids}, attrs);
+  const ExpertAttrs group{.num_experts = attrs.num_experts, .capacity = b.ExpertCapacity(config.route.top_k, attrs.num_experts)};
+  const std::vector<ValueRef> grouped = b.Emit(Op::kExpertGroup, {ids}, group);
   const ValueRef positions = grouped[0], offsets = grouped[1];
   attrs.has_weights = config.scales_input;
   const ValueRef gathered = EmitWeighted(b, Op::kExpertGather, {x, positions}, share, attrs);

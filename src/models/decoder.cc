@@ -43,6 +43,7 @@ class DecoderModel final : public Model {
     CheckSizes(sizes, config_.max_position);
     graph::Graph graph;
     graph.phase = sizes.phase, graph.rows = sizes.rows, graph.outputs = sizes.outputs, graph.max_context = sizes.max_context;
+    graph.capacity_factor = sizes.capacity_factor;
     const Builder root(graph), model = options_.has_prefix ? root.In("model") : root;
     ValueRef x = root.Probe("hidden.embed", Embed(model));
     for (size_t i = 0; i < config_.layers.size(); ++i) {

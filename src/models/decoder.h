@@ -17,6 +17,7 @@ namespace intaglio::models {
 struct GraphSizes {
   Phase phase = Phase::kContextEncoding;
   int64_t rows = 0, outputs = 0, max_context = 0;
+  double capacity_factor = 0;   // Graph::capacity_factor
 };
 
 // What config.json leaves open.

@@ -59,6 +59,8 @@ void DescribeModel(const Bundle& bundle, Text& text) {
   }
   text.Line("buckets", "prefill ", Join(m.prefill_buckets), "; batch ", Join(m.batch_buckets), "; speculation ",
             m.speculation == 0 ? "none" : StrCat(m.speculation, " proposed tokens"));
+  if (m.capacity_factor != 0)
+    text.Line("experts", "capacity factor ", m.capacity_factor, " in prefill: rows may lose experts, answers depend on steps");
 }
 
 void DescribeMemory(const Manifest& m, Text& text) {

@@ -204,5 +204,34 @@ TEST(ExpertChecks, RefuseOperandsThatDoNotFit) {
   EXPECT_NE(kernel->check(bad), nullptr);
 }
 
+TEST(ExpertGroup, GivesAFullExpertsLaterRowsNoPlace) {
+  std::vector<int32_t> ids{0, 2, 0, 1, 0, 2, 0, 2}, positions(8, 9), offsets(4, 9);   // four rows, two of three experts each
+  for (Isa isa : SupportedIsas()) {
+    KernelCall call = Call({Ints(positions, 4, 2), Ints(offsets, 1, 4), Ints(ids, 4, 2)});
+    call.params.ints[expert_params::kCapacity] = 2;
+    RunKernel("expert_group", isa, call, Step(4));
+    EXPECT_EQ(positions, (std::vector<int32_t>{0, 3, 1, 2, -1, 4, -1, -1}));
+    EXPECT_EQ(offsets, (std::vector<int32_t>{0, 2, 3, 5}));
+  }
+}
+
+TEST(ExpertCombine, LeavesOutWhatHasNoPlace) {
+  std::mt19937 random(8);
+  const Matrix x(2, 21, random), weights(2, 2, random);
+  std::vector<int32_t> ids{0, 1, 0, 1}, positions{0, 1, -1, 2};
+  for (Isa isa : SupportedIsas()) {
+    const Matrix gathered(4, 21), out(2, 21);
+    RunKernel("expert_gather", isa, Call({gathered.tensor(), x.tensor(), Ints(positions, 2, 2)}), Step(2));
+    EXPECT_EQ(*gathered.row(3), Matrix::kSentinel);   // nobody's place
+    KernelCall combine = Call({out.tensor(), gathered.tensor(), Ints(positions, 2, 2), Ints(ids, 2, 2), weights.tensor()});
+    combine.params.ints[expert_params::kNumExperts] = 2;
+    RunKernel("expert_combine", isa, combine, Step(2));
+    for (int64_t col = 0; col < 21; ++col) {
+      EXPECT_EQ(out.row(1)[col], weights.row(1)[1] * x.row(1)[col]);
+      EXPECT_NEAR(out.row(0)[col], (weights.row(0)[0] + weights.row(0)[1]) * x.row(0)[col], 1e-5);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace intaglio::kernels

@@ -16,6 +16,7 @@ namespace {
 constexpr float kExcluded = -__builtin_inff();
 constexpr int kExpertGroups = 8;   // canonical groups of experts, those of eight ranks
 constexpr int64_t kNone = -1;
+constexpr int32_t kDropped = -1;
 
 // out[i] = e^(x[i] - largest x) / their sum: 16 partial sums, one fold.
 void Softmax(const float* x, int64_t n, float* out) {
@@ -100,27 +101,32 @@ void Route(const KernelCall& call, const StepView&, int, int64_t row, std::byte*
   for (int64_t j = 0; j < k; ++j) weights[j] = (call.params.ints[route_params::kNormalise] != 0 ? weights[j] / sum : weights[j]) * scale;
 }
 
-void ExpertGroup(const KernelCall& call, const StepView& step, int, int64_t, std::byte*) noexcept {
+void ExpertGroup(const KernelCall& call, const StepView& step, int, int64_t, std::byte* scratch) noexcept {
   const Tensor &positions = call[0], &ids = call[2];
-  int32_t* offsets = call[1].i32();
-  const int64_t num_experts = call[1].cols - 1, rows = std::min<int64_t>(step.num_rows, ids.rows);
-  std::fill_n(offsets, num_experts + 1, 0);
+  int32_t *offsets = call[1].i32(), *taken = reinterpret_cast<int32_t*>(scratch);
+  const int64_t num_experts = call[1].cols - 1, rows = std::min<int64_t>(step.num_rows, ids.rows),
+                capacity = call.params.ints[expert_params::kCapacity];
+  const auto most = static_cast<int32_t>(capacity == 0 ? INT32_MAX : std::min<int64_t>(capacity, INT32_MAX));
   const auto expert_of = [&](int64_t row, int64_t j) { return std::clamp<int64_t>(ids.i32(row)[j], 0, num_experts - 1); };
+  std::fill_n(taken, num_experts, 0);
   for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t j = 0; j < ids.cols; ++j) ++offsets[expert_of(row, j) + 1];
+    for (int64_t j = 0; j < ids.cols; ++j) ++taken[expert_of(row, j)];
   }
-  for (int64_t e = 0; e < num_experts; ++e) offsets[e + 1] += offsets[e];
-  // offsets[e] walks through the expert's places, and is put back afterwards: it then stands where offsets[e + 1] began.
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t j = 0; j < ids.cols; ++j) positions.i32(row)[j] = offsets[expert_of(row, j)]++;
-  }
-  for (int64_t e = num_experts; e > 0; --e) offsets[e] = offsets[e - 1];
   offsets[0] = 0;
+  for (int64_t e = 0; e < num_experts; ++e) offsets[e + 1] = offsets[e] + std::min(taken[e], most);
+  std::fill_n(taken, num_experts, 0);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t j = 0; j < ids.cols; ++j) {
+      const int64_t e = expert_of(row, j);
+      positions.i32(row)[j] = taken[e] < most ? offsets[e] + taken[e]++ : kDropped;
+    }
+  }
 }
 
 void ExpertGather(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const Tensor &out = call[0], &x = call[1], &positions = call[2], &weights = call[3];
   for (int64_t j = 0; j < positions.cols; ++j) {
+    if (positions.i32(row)[j] == kDropped) continue;
     float* to = out.f32(std::clamp<int64_t>(positions.i32(row)[j], 0, out.rows - 1));
     const F32 weight = Set(weights.is_present() ? weights.f32(row)[j] : 1.0f);
     for (int64_t i = 0; i < out.cols; i += kLanes)
@@ -139,6 +145,7 @@ void ExpertCombine(const KernelCall& call, const StepView&, int, int64_t row, st
     for (int g = 0; g < kExpertGroups; ++g) {
       groups[g] = Zero();
       for (const int64_t end = num_experts * (g + 1) / kExpertGroups; j < ids.cols && (id[j] < end || g == kExpertGroups - 1); ++j) {
+        if (positions.i32(row)[j] == kDropped) continue;
         const float* from = y.f32(std::clamp<int64_t>(positions.i32(row)[j], 0, y.rows - 1));
         groups[g] = Fma(Set(weights.is_present() ? weights.f32(row)[j] : 1.0f), LoadFirst(from + i, lanes), groups[g]);
       }

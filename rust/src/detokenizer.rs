@@ -69,7 +69,9 @@ impl Detokenizer {
     }
 
     pub fn push(&mut self, tokenizer: &Tokenizer, id: i32) -> Result<String> {
-        let token = tokenizer.token(id)?;
+        let Some(token) = tokenizer.token(id)? else {
+            return Ok(String::new());
+        };
         if self.skip_special_tokens && tokenizer.is_special(&token) {
             return Ok(String::new()); // decode() drops it before the decoder sees it
         }

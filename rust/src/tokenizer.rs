@@ -46,17 +46,17 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[i32], skip_special_tokens: bool) -> Result<String> {
         let mut checked = Vec::with_capacity(ids.len());
         for &id in ids {
-            self.token(id)?;
-            checked.push(id as u32);
+            if self.token(id)?.is_some() {
+                checked.push(id as u32);
+            }
         }
         self.inner.decode(&checked, skip_special_tokens).map_err(|error| Error::caller(format!("the ids cannot be decoded: {error}")))
     }
 
-    pub fn token(&self, id: i32) -> Result<String> {
-        u32::try_from(id)
-            .ok()
-            .and_then(|id| self.inner.id_to_token(id))
-            .ok_or_else(|| Error::caller(format!("token id {id} is not in the vocabulary of {} tokens", self.vocab_size)))
+    /// None for an id beyond the vocabulary, which stands for no text: models have more rows than their tokenizers have tokens.
+    pub fn token(&self, id: i32) -> Result<Option<String>> {
+        let id = u32::try_from(id).map_err(|_| Error::caller(format!("token id {id} is negative")))?;
+        Ok(self.inner.id_to_token(id))
     }
 
     pub fn is_special(&self, token: &str) -> bool {

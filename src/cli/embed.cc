@@ -28,7 +28,7 @@ struct EmbedOptions {
   std::vector<std::string> texts;
   std::vector<int32_t> input_ids;
   bool is_json = false;
-  int threads = 0;
+  EngineOptions engine;
 };
 
 std::vector<std::string> ReadLines(const std::filesystem::path& path) {
@@ -84,7 +84,7 @@ void Print(const std::vector<float>& vector) {
 
 int RunEmbed(const EmbedOptions& options) {
   Embedded embedded{.texts = options.file.empty() ? options.texts : ReadLines(options.file), .ids = {}, .vectors = {}};
-  const Model model = LoadModel(options.bundle, {.threads = options.threads, .isa = {}, .verify_checksums = false, .allow_failed_parity = false});
+  const Model model = LoadModel(options.bundle, options.engine);
   for (const std::string& text : embedded.texts) embedded.ids.push_back(model.RequireTokenizer().Encode(text, /*add_special_tokens=*/true));
   if (!options.input_ids.empty()) embedded.ids = {options.input_ids};
   embedded.vectors = Embed(*model.engine, embedded.ids);
@@ -110,7 +110,8 @@ void AddEmbedCommand(CLI::App& app, Command& chosen) {
       ->delimiter(',');
   inputs->require_option(1);
   command->add_flag("--json", options->is_json, "Print one JSON object: model, dim, and text, input_ids, embedding of each");
-  command->add_option("--threads", options->threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  command->add_option("--threads", options->engine.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  command->add_flag("--allow-failed-parity", options->engine.allow_failed_parity, "Load a bundle that failed the parity gate of its export");
   command->callback([options, &chosen] { chosen = [options] { return RunEmbed(*options); }; });
 }
 

@@ -16,6 +16,7 @@ constexpr const char* kFooter = R"(Examples:
   intaglio run gemma.bundle -p "The capital of France is"
   intaglio run gemma.bundle --chat
   intaglio inspect gemma.bundle
+  intaglio embed minilm.bundle --text "A sentence"       a bundle of a sentence-transformers checkpoint
 
 `intaglio COMMAND --help` explains each command. INTAGLIO_ISA=scalar|avx2|avx512 forces an instruction set.)";
 

@@ -15,7 +15,7 @@ class Detokenizer {
   Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens);
   Detokenizer(Detokenizer&&) noexcept;
   ~Detokenizer();
-  // Text that became final with this id; often empty. Throws Error kInvalidArgument for an id that is not in the vocabulary.
+  // Text that became final with this id; often empty, as for an id beyond the vocabulary. Throws Error kInvalidArgument for a negative one.
   [[nodiscard]] std::string Push(int32_t id);
   // Whatever still waits (an incomplete character becomes U+FFFD, as Decode gives it). The next Push() starts a new text.
   [[nodiscard]] std::string Finish();

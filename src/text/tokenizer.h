@@ -23,7 +23,7 @@ class Tokenizer {
 
   // Special tokens written in the text are parsed as special, as Transformers does. Throws Error kInvalidArgument for invalid UTF-8.
   [[nodiscard]] std::vector<int32_t> Encode(std::string_view text, bool add_special_tokens) const;
-  // Throws Error kInvalidArgument for an id that is not in the vocabulary.
+  // Ids beyond the vocabulary stand for no text, as in Transformers. Throws Error kInvalidArgument for a negative one.
   [[nodiscard]] std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
   [[nodiscard]] int64_t vocab_size() const;  // added tokens included
 

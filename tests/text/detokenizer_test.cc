@@ -94,12 +94,13 @@ TEST(Detokenizer, WordsOfASentencePieceVocabularyComeOutAtOnce) {
   EXPECT_EQ(text, "Hello, world! Hello");
 }
 
-TEST(Detokenizer, AnIdOutsideTheVocabularyIsAnErrorAndChangesNothing) {
+TEST(Detokenizer, AnIdBeyondTheVocabularyStandsForNoTextAndANegativeOneIsAnError) {
   const Tokenizer tokenizer = Tokenizer::Load(kFixtures / "llama-tiny");
   const std::vector<int32_t> ids = tokenizer.Encode("\U0001F600", false);
   Detokenizer detokenizer(tokenizer, false);
   std::string text = detokenizer.Push(ids[0]);
-  EXPECT_THROW((void)detokenizer.Push(1024), Error);
+  EXPECT_EQ(detokenizer.Push(1024), "");
+  EXPECT_THROW((void)detokenizer.Push(-1), Error);
   for (size_t i = 1; i < ids.size(); ++i) text += detokenizer.Push(ids[i]);
   EXPECT_EQ(text, "\U0001F600");
 }

@@ -1,0 +1,229 @@
+// The expert part of a mixture's layer, from router logits to the sum over a row's experts, with routing forced onto so many different experts:
+// what a step costs must follow the experts it uses, not the 64 that lie in memory, nor the rows of its bucket. Each line times the same live
+// rows in a bucket that just holds them and in a larger one. Limits and layers are measured in turns, because both drift; times are the best
+// of all rounds.
+//
+//   experts_benchmark [threads]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <vector>
+
+#include "base/strings.h"
+#include "benchmarks/limits.h"
+#include "kernels/pack.h"
+#include "kernels/params.h"
+#include "kernels/registry.h"
+#include "kernels/workspace.h"
+
+namespace intaglio::benchmarks {
+namespace {
+
+using namespace kernels;
+
+constexpr int64_t kExperts = 64, kTopK = 8, kHidden = 2048, kIntermediate = 768;   // near Qwen3-30B-A3B's layer, with half its experts
+constexpr int64_t kExpertWeights = 3 * kHidden * kIntermediate;                    // gate, up, down
+constexpr int kRounds = 15;
+constexpr size_t kArenaBytes = size_t{160} << 20, kReadBytes = size_t{64} << 20, kReadBlocks = 4;
+
+struct Case {
+  DType dtype;
+  int64_t rows, used;
+  // Experts of each row: eight, fewer where fewer are to be used, more where these rows could not reach all of them otherwise.
+  [[nodiscard]] int64_t top_k() const { return std::max(std::min(kTopK, used), used / rows); }
+  [[nodiscard]] int64_t larger_bucket() const { return rows < 64 ? 64 : 2 * rows; }
+  [[nodiscard]] double weight_bytes() const { return static_cast<double>(used * PackedBytes(kExpertWeights / kHidden, kHidden, dtype)); }
+  [[nodiscard]] double operations() const { return 2.0 * static_cast<double>(rows * top_k() * kExpertWeights); }
+};
+
+// The calls of one layer as a plan has them, in a bucket of `bucket` rows.
+class Layer {
+ public:
+  Layer(Isa isa, const Case& c, int64_t bucket, std::byte* weights, std::span<std::byte> arena) : isa_(isa), case_(c), arena_(arena) {
+    const int64_t k = c.top_k(), choices = bucket * k;
+    logits_ = Take(bucket, kExperts);
+    offsets_ = Take(1, kExperts + 1, DType::kI32);
+    const Tensor x = Take(bucket, kHidden), ids = Take(bucket, k, DType::kI32), share = Take(bucket, k), positions = Take(bucket, k, DType::kI32);
+    const Tensor gathered = Take(choices, kHidden), gate_up = Take(choices, 2 * kIntermediate), activated = Take(choices, kIntermediate),
+                 down = Take(choices, kHidden), out = Take(bucket, kHidden);
+    workspace_ = Take(1, MatMulWorkspaceBytes(choices, kHidden) / static_cast<int64_t>(sizeof(float)));
+    std::fill_n(x.f32(), bucket * kHidden, 0.1f);
+
+    Params& route = Emit("route", {ids, share, logits_});
+    route.ints[route_params::kNormalise] = route.ints[route_params::kNumGroups] = route.ints[route_params::kTopGroups] = 1;
+    route.floats[route_params::kScale] = 1.0f;
+    Emit("expert_group", {positions, offsets_, ids});
+    Emit("expert_gather", {gathered, x, positions});
+    EmitMatMul(gate_up, gathered, weights);
+    Emit("gated_silu", {activated, gate_up}).ints[kRowMultiple] = k;
+    EmitMatMul(down, activated, weights + kExperts * PackedBytes(2 * kIntermediate, kHidden, c.dtype));
+    Emit("expert_combine", {out, down, positions, ids, share}).ints[expert_params::kNumExperts] = kExperts;
+    for (const Call& call : calls_) {
+      if (const char* problem = call.kernel->check(call.call)) throw std::logic_error(StrCat(call.kernel->name, ": ", problem));
+    }
+  }
+
+  // Forces the rows onto the experts first, first + 64 / used, ..., in turns.
+  void ChooseExperts(int64_t first) {
+    for (int64_t row = 0, next = 0; row < case_.rows; ++row) {
+      std::fill_n(logits_.f32(row), kExperts, 0.0f);
+      for (int64_t j = 0; j < case_.top_k(); ++j, ++next) logits_.f32(row)[(first + next % case_.used * (kExperts / case_.used)) % kExperts] = 1.0f;
+    }
+  }
+
+  double Seconds(ThreadPool& pool, std::byte* scratch) {
+    const StepView step{.num_rows = static_cast<int32_t>(case_.rows)};
+    const auto start = std::chrono::steady_clock::now();
+    for (const auto& [kernel, call] : calls_) {
+      for (int stage = 0; stage < kernel->num_stages; ++stage) {
+        auto body = [&, stage](int64_t task, int worker) {
+          kernel->run(call, step, stage, task, scratch + kScratchBytes * static_cast<size_t>(worker));
+        };
+        pool.ParallelFor(
+            kernel->num_tasks(call, step, stage),
+            [](void* context, int64_t task, int worker) noexcept { (*static_cast<decltype(body)*>(context))(task, worker); }, &body);
+      }
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  // Experts that had rows in the last run.
+  [[nodiscard]] int64_t num_used() const {
+    int64_t used = 0;
+    for (int64_t e = 0; e < kExperts; ++e) used += offsets_.i32()[e] < offsets_.i32()[e + 1] ? 1 : 0;
+    return used;
+  }
+
+ private:
+  struct Call {
+    const Kernel* kernel;
+    KernelCall call;
+  };
+
+  Tensor Take(int64_t rows, int64_t cols, DType dtype = DType::kF32) {
+    const int64_t stride = (cols + kLanes - 1) / kLanes * kLanes;
+    const auto bytes = static_cast<size_t>(rows * stride) * sizeof(float);
+    if (bytes > arena_.size()) throw std::logic_error("the layer does not fit the arena");
+    const Tensor tensor{arena_.data(), rows, cols, stride, dtype};
+    arena_ = arena_.subspan(bytes);
+    return tensor;
+  }
+
+  Params& Emit(std::string_view name, std::initializer_list<Tensor> operands) {
+    Call& call = calls_.emplace_back(FindKernel(name, isa_), KernelCall{});
+    std::ranges::copy(operands, call.call.operands.begin());
+    return call.call.params;
+  }
+
+  void EmitMatMul(const Tensor& out, const Tensor& x, std::byte* weights) {
+    const Tensor weight{weights, kExperts * out.cols, x.cols, x.cols, case_.dtype};
+    Params& params = Emit(StrCat("expert_matmul_", case_.dtype), {out, x, weight, offsets_, {}, workspace_});
+    for (int s = 0; s <= kSegments; ++s) params.ints[static_cast<size_t>(expert_params::kBorders + s)] = x.cols * s / kSegments;
+    params.ints[expert_params::kNumExperts] = kExperts;
+    params.ints[kRowMultiple] = case_.top_k();
+  }
+
+  Isa isa_;
+  Case case_;
+  std::span<std::byte> arena_;   // what is left of it
+  Tensor logits_, offsets_, workspace_;
+  std::vector<Call> calls_;
+};
+
+struct Result {
+  double exact = 1e9, larger = 1e9;   // seconds in the bucket that just holds the rows, and in the larger one
+  double read = 1e9, compute = 1e9;   // seconds that the weights of the experts used take to read, the operations of live rows to compute
+};
+
+class Bench {
+ public:
+  explicit Bench(int threads)
+      : isa_(IsaFromEnvironment()),
+        pool_(threads),
+        weights_(static_cast<size_t>(kExperts * kExpertWeights) * sizeof(float)),
+        arenas_(2 * kArenaBytes),
+        other_(kReadBlocks * kReadBytes),
+        scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {
+    auto* halves = reinterpret_cast<uint16_t*>(weights_.bytes().data());   // 0.03 to 0.12, read as bf16 and as f32
+    for (size_t i = 0; i < weights_.bytes().size() / 2; ++i) halves[i] = static_cast<uint16_t>(0x3d00 + i % 251);
+  }
+
+  [[nodiscard]] Isa isa() const { return isa_; }
+  [[nodiscard]] int num_threads() const { return pool_.num_threads(); }
+
+  [[nodiscard]] Result Measure(const Case& c) {
+    Layer exact(isa_, c, c.rows, weights_.bytes().data(), arenas_.bytes().first(kArenaBytes));
+    Layer larger(isa_, c, c.larger_bucket(), weights_.bytes().data(), arenas_.bytes().last(kArenaBytes));
+    Result best;
+    for (int round = -1; round < kRounds; ++round) {   // the first is to warm up
+      const Result now{.exact = Seconds(exact, c), .larger = Seconds(larger, c), .read = ReadLimit(c), .compute = ComputeLimit(c)};
+      if (round < 0) continue;
+      best.exact = std::min(best.exact, now.exact);
+      best.larger = std::min(best.larger, now.larger);
+      best.read = std::min(best.read, now.read);
+      best.compute = std::min(best.compute, now.compute);
+    }
+    return best;
+  }
+
+ private:
+  // Every run uses other experts where not all are used, after a read of other memory: weights come from memory, not from cache.
+  double Seconds(Layer& layer, const Case& c) {
+    (void)ReadSeconds(pool_, other_.bytes().first(kReadBytes), /*streams=*/4);
+    layer.ChooseExperts(next_expert_++ % kExperts);
+    const double seconds = layer.Seconds(pool_, scratch_.bytes().data());
+    if (layer.num_used() != c.used) throw std::logic_error(StrCat(layer.num_used(), " experts were used, not ", c.used));
+    return seconds;
+  }
+
+  double ReadLimit(const Case& c) {
+    const auto bytes = other_.bytes().subspan(next_read_++ % kReadBlocks * kReadBytes, kReadBytes);
+    return ReadSeconds(pool_, bytes, /*streams=*/4) / static_cast<double>(kReadBytes) * c.weight_bytes();
+  }
+
+  double ComputeLimit(const Case& c) {
+    const Peak& fma = FindPeak(isa_ == Isa::kAvx512 ? "f32 FMA, AVX-512" : "f32 FMA, AVX2");
+    return PeakSeconds(pool_, fma) / fma.operations / pool_.num_threads() * c.operations();
+  }
+
+  Isa isa_;
+  ThreadPool pool_;
+  ColdMemory weights_, arenas_, other_, scratch_;
+  int64_t next_expert_ = 0;
+  size_t next_read_ = 0;
+};
+
+void Print(const Case& c, const Result& r, const Result& all) {
+  std::printf(
+      "%-4s %3ld rows, top %2ld, %2ld experts used %9.3f ms, in a bucket of %3ld %9.3f ms %7.1f GB/s  %3.0f %% of %-7s  %5.1f %% of all experts\n",
+      StrCat(c.dtype).c_str(), c.rows, c.top_k(), c.used, 1e3 * r.exact, c.larger_bucket(), 1e3 * r.larger, 1e-9 * c.weight_bytes() / r.exact,
+      100 * std::max(r.read, r.compute) / r.exact, r.read > r.compute ? "read" : "compute", 100 * r.exact / all.exact);
+  std::fflush(stdout);
+}
+
+void Report(Bench& bench) {
+  std::printf("%s, %d threads; %ld experts of %ld x %ld; weights a run: other ones each time\n", Name(bench.isa()).data(), bench.num_threads(),
+              kExperts, kHidden, kIntermediate);
+  for (DType dtype : {DType::kBF16, DType::kF32}) {
+    for (int64_t rows : {1, 4, 16, 256}) {
+      const Result all = bench.Measure({dtype, rows, kExperts});
+      Print({dtype, rows, kExperts}, all, all);
+      for (int64_t used = kExperts / 2; used >= 1; used /= 2) Print({dtype, rows, used}, bench.Measure({dtype, rows, used}), all);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intaglio::benchmarks
+
+int main(int argc, char** argv) {
+  try {
+    intaglio::benchmarks::Bench bench(argc > 1 ? std::atoi(argv[1]) : 0);
+    intaglio::benchmarks::Report(bench);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "experts_benchmark: %s\n", error.what());
+    return 1;
+  }
+}

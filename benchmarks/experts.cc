@@ -132,9 +132,16 @@ class Layer {
   std::vector<Call> calls_;
 };
 
-struct Result {
-  double exact = 1e9, larger = 1e9;   // seconds in the bucket that just holds the rows, and in the larger one
-  double read = 1e9, compute = 1e9;   // seconds that the weights of the experts used take to read, the operations of live rows to compute
+// Best times of all rounds, in seconds: the layer in the bucket that just holds the rows and in the larger one; the weights of the experts used
+// read once at the machine's bandwidth; the multiplications of live rows at its peak.
+struct Times {
+  double exact = 1e9, larger = 1e9, read = 1e9, compute = 1e9;
+  void Improve(const Times& now) {
+    exact = std::min(exact, now.exact);
+    larger = std::min(larger, now.larger);
+    read = std::min(read, now.read);
+    compute = std::min(compute, now.compute);
+  }
 };
 
 class Bench {
@@ -143,45 +150,56 @@ class Bench {
       : isa_(IsaFromEnvironment()),
         pool_(threads),
         weights_(static_cast<size_t>(kExperts * kExpertWeights) * sizeof(float)),
-        arenas_(2 * kArenaBytes),
+        arena_(kArenaBytes),
         other_(kReadBlocks * kReadBytes),
         scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {
     auto* halves = reinterpret_cast<uint16_t*>(weights_.bytes().data());   // 0.03 to 0.12, read as bf16 and as f32
     for (size_t i = 0; i < weights_.bytes().size() / 2; ++i) halves[i] = static_cast<uint16_t>(0x3d00 + i % 251);
   }
 
-  [[nodiscard]] Isa isa() const { return isa_; }
-  [[nodiscard]] int num_threads() const { return pool_.num_threads(); }
-
-  [[nodiscard]] Result Measure(const Case& c) {
-    Layer exact(isa_, c, c.rows, weights_.bytes().data(), arenas_.bytes().first(kArenaBytes));
-    Layer larger(isa_, c, c.larger_bucket(), weights_.bytes().data(), arenas_.bytes().last(kArenaBytes));
-    Result best;
-    for (int round = -1; round < kRounds; ++round) {   // the first is to warm up
-      const Result now{.exact = Seconds(exact, c), .larger = Seconds(larger, c), .read = ReadLimit(c), .compute = ComputeLimit(c)};
-      if (round < 0) continue;
-      best.exact = std::min(best.exact, now.exact);
-      best.larger = std::min(best.larger, now.larger);
-      best.read = std::min(best.read, now.read);
-      best.compute = std::min(best.compute, now.compute);
+  void Report() {
+    std::printf("%s, %d threads; %ld experts of %ld x %ld; weights a run: other ones each time\n", Name(isa_).data(), pool_.num_threads(), kExperts,
+                kHidden, kIntermediate);
+    for (DType dtype : {DType::kBF16, DType::kF32}) {
+      for (int64_t rows : {1, 4, 16, 256}) ReportRows(dtype, rows);
     }
-    return best;
   }
 
  private:
+  void ReportRows(DType dtype, int64_t rows) {
+    std::vector<Case> cases;
+    for (int64_t used = kExperts; used >= 1; used /= 2) cases.push_back({dtype, rows, used});
+    std::vector<Times> best(cases.size());
+    for (int round = -1; round < kRounds; ++round) {   // the first is to warm up
+      for (size_t i = 0; i < cases.size(); ++i) {
+        const Case& c = cases[i];
+        const Times now{.exact = Seconds(c, rows), .larger = Seconds(c, c.larger_bucket()), .read = ReadLimit(c), .compute = ComputeLimit(c)};
+        if (round >= 0) best[i].Improve(now);
+      }
+    }
+    for (size_t i = 0; i < cases.size(); ++i) Print(cases[i], best[i], best[0]);
+  }
+
+  static void Print(const Case& c, const Times& t, const Times& all) {
+    std::printf("%-4s %3ld rows, top %2ld, %2ld experts %9.3f ms, bucket of %3ld %9.3f ms %7.1f GB/s  %3.0f %% of %-7s  %5.1f %% of all experts\n",
+                StrCat(c.dtype).c_str(), c.rows, c.top_k(), c.used, 1e3 * t.exact, c.larger_bucket(), 1e3 * t.larger,
+                1e-9 * c.weight_bytes() / t.exact, 100 * std::max(t.read, t.compute) / t.exact, t.read > t.compute ? "read" : "compute",
+                100 * t.exact / all.exact);
+    std::fflush(stdout);
+  }
+
   // Every run uses other experts where not all are used, after a read of other memory: weights come from memory, not from cache.
-  double Seconds(Layer& layer, const Case& c) {
-    (void)ReadSeconds(pool_, other_.bytes().first(kReadBytes), /*streams=*/4);
+  double Seconds(const Case& c, int64_t bucket) {
+    Layer layer(isa_, c, bucket, weights_.bytes().data(), arena_.bytes());
     layer.ChooseExperts(next_expert_++ % kExperts);
+    (void)Read();
     const double seconds = layer.Seconds(pool_, scratch_.bytes().data());
     if (layer.num_used() != c.used) throw std::logic_error(StrCat(layer.num_used(), " experts were used, not ", c.used));
     return seconds;
   }
 
-  double ReadLimit(const Case& c) {
-    const auto bytes = other_.bytes().subspan(next_read_++ % kReadBlocks * kReadBytes, kReadBytes);
-    return ReadSeconds(pool_, bytes, /*streams=*/4) / static_cast<double>(kReadBytes) * c.weight_bytes();
-  }
+  double Read() { return ReadSeconds(pool_, other_.bytes().subspan(next_read_++ % kReadBlocks * kReadBytes, kReadBytes), /*streams=*/4); }
+  double ReadLimit(const Case& c) { return Read() / static_cast<double>(kReadBytes) * c.weight_bytes(); }
 
   double ComputeLimit(const Case& c) {
     const Peak& fma = FindPeak(isa_ == Isa::kAvx512 ? "f32 FMA, AVX-512" : "f32 FMA, AVX2");
@@ -190,38 +208,17 @@ class Bench {
 
   Isa isa_;
   ThreadPool pool_;
-  ColdMemory weights_, arenas_, other_, scratch_;
+  ColdMemory weights_, arena_, other_, scratch_;
   int64_t next_expert_ = 0;
   size_t next_read_ = 0;
 };
-
-void Print(const Case& c, const Result& r, const Result& all) {
-  std::printf(
-      "%-4s %3ld rows, top %2ld, %2ld experts used %9.3f ms, in a bucket of %3ld %9.3f ms %7.1f GB/s  %3.0f %% of %-7s  %5.1f %% of all experts\n",
-      StrCat(c.dtype).c_str(), c.rows, c.top_k(), c.used, 1e3 * r.exact, c.larger_bucket(), 1e3 * r.larger, 1e-9 * c.weight_bytes() / r.exact,
-      100 * std::max(r.read, r.compute) / r.exact, r.read > r.compute ? "read" : "compute", 100 * r.exact / all.exact);
-  std::fflush(stdout);
-}
-
-void Report(Bench& bench) {
-  std::printf("%s, %d threads; %ld experts of %ld x %ld; weights a run: other ones each time\n", Name(bench.isa()).data(), bench.num_threads(),
-              kExperts, kHidden, kIntermediate);
-  for (DType dtype : {DType::kBF16, DType::kF32}) {
-    for (int64_t rows : {1, 4, 16, 256}) {
-      const Result all = bench.Measure({dtype, rows, kExperts});
-      Print({dtype, rows, kExperts}, all, all);
-      for (int64_t used = kExperts / 2; used >= 1; used /= 2) Print({dtype, rows, used}, bench.Measure({dtype, rows, used}), all);
-    }
-  }
-}
 
 }  // namespace
 }  // namespace intaglio::benchmarks
 
 int main(int argc, char** argv) {
   try {
-    intaglio::benchmarks::Bench bench(argc > 1 ? std::atoi(argv[1]) : 0);
-    intaglio::benchmarks::Report(bench);
+    intaglio::benchmarks::Bench(argc > 1 ? std::atoi(argv[1]) : 0).Report();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "experts_benchmark: %s\n", error.what());
     return 1;

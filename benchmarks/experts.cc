@@ -1,8 +1,9 @@
 // The expert part of a mixture's layer, from router logits to the sum over a row's experts, with routing forced onto so many different experts:
 // what a step costs must follow the experts it uses, not the 64 that lie in memory, nor the rows of its bucket. Each line times the same live
 // rows in a bucket that just holds them and in a larger one. Limits and layers are measured in turns, because both drift; times are the best
-// of all rounds. A layer's time is its threads' processor time over their number: these are long runs, and wall time would tell what else a
-// shared machine had to do. An idle thread's sleep at a barrier is therefore not in it.
+// of all rounds. All times, the limits' too, are the threads' processor time over their number: these are long runs, and wall time would tell
+// what else a shared machine had to do. Sleep at barriers is not in it, and where others take the cores in turns the threads do not share the
+// memory's bandwidth as they should: on such a machine, measure one thread.
 //
 //   experts_benchmark [threads]
 #include <time.h>
@@ -30,11 +31,17 @@ constexpr int64_t kExpertWeights = 3 * kHidden * kIntermediate;                 
 constexpr int kRounds = 9;
 constexpr size_t kArenaBytes = size_t{160} << 20, kReadBytes = size_t{64} << 20, kReadBlocks = 4;
 
-// Of all threads of this process together.
-double ProcessorSeconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+// Processor time of `body`, which runs on all threads of the pool, over their number.
+template <typename Body>
+double ProcessorSeconds(const ThreadPool& pool, Body body) {
+  const auto now = [] {
+    timespec time{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double start = now();
+  body();
+  return (now() - start) / pool.num_threads();
 }
 
 struct Case {
@@ -82,9 +89,8 @@ class Layer {
     }
   }
 
-  double Seconds(ThreadPool& pool, std::byte* scratch) {
+  void Run(ThreadPool& pool, std::byte* scratch) {
     const StepView step{.num_rows = static_cast<int32_t>(case_.rows)};
-    const double start = ProcessorSeconds();
     for (const auto& [kernel, call] : calls_) {
       for (int stage = 0; stage < kernel->num_stages; ++stage) {
         auto body = [&, stage](int64_t task, int worker) {
@@ -95,7 +101,6 @@ class Layer {
             [](void* context, int64_t task, int worker) noexcept { (*static_cast<decltype(body)*>(context))(task, worker); }, &body);
       }
     }
-    return (ProcessorSeconds() - start) / pool.num_threads();
   }
 
   // Experts that had rows in the last run.
@@ -202,17 +207,20 @@ class Bench {
     Layer layer(isa_, c, bucket, weights_.bytes().data(), arena_.bytes());
     layer.ChooseExperts(next_expert_++ % kExperts);
     (void)Read();
-    const double seconds = layer.Seconds(pool_, scratch_.bytes().data());
+    const double seconds = ProcessorSeconds(pool_, [&] { layer.Run(pool_, scratch_.bytes().data()); });
     if (layer.num_used() != c.used) throw std::logic_error(StrCat(layer.num_used(), " experts were used, not ", c.used));
     return seconds;
   }
 
-  double Read() { return ReadSeconds(pool_, other_.bytes().subspan(next_read_++ % kReadBlocks * kReadBytes, kReadBytes), /*streams=*/4); }
+  double Read() {
+    const auto bytes = other_.bytes().subspan(next_read_++ % kReadBlocks * kReadBytes, kReadBytes);
+    return ProcessorSeconds(pool_, [&] { (void)ReadSeconds(pool_, bytes, /*streams=*/4); });
+  }
   double ReadLimit(const Case& c) { return Read() / static_cast<double>(kReadBytes) * c.weight_bytes(); }
 
   double ComputeLimit(const Case& c) {
     const Peak& fma = FindPeak(isa_ == Isa::kAvx512 ? "f32 FMA, AVX-512" : "f32 FMA, AVX2");
-    return PeakSeconds(pool_, fma) / fma.operations / pool_.num_threads() * c.operations();
+    return ProcessorSeconds(pool_, [&] { (void)PeakSeconds(pool_, fma); }) / fma.operations / pool_.num_threads() * c.operations();
   }
 
   Isa isa_;

@@ -100,7 +100,7 @@ void PrintJson(const BenchOptions& options, const Measurement& measurement, cons
 void PrintTable(const BenchOptions& options, const Measurement& measurement, const std::vector<Result>& results) {
   const ModelInfo& model = measurement.model;
   const BenchShape& shape = options.shape;
-  std::printf("%s, %s weights, %s, %d threads: prefill %d, decode %d at depth %d, batch %d, %d rounds\n\n", model.source.c_str(),
+  std::printf("%s, %s weights, %s, %d threads: prefill %d, decode %d at depth %d, batch %d, repeat %d\n\n", model.source.c_str(),
               model.weight_dtype.c_str(), model.isa.c_str(), model.threads, shape.prefill, shape.decode, shape.depth, shape.batch,
               options.num_rounds);
   std::printf("%-18s %12s %12s %12s\n", "", "median", "least", "most");

@@ -80,7 +80,7 @@ def test_a_bundle_that_embeds_is_refused(tmp_path):
     assert "embeds" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["bundle", "--repeat", "0"], ["bundle", "--depth", "-1"], ["bundle", "--decode", "0"], ["bundle", "--all"]])
+@pytest.mark.parametrize("arguments", [[], ["bundle", "--repeat", "0"], ["bundle", "--depth", "-1"], ["bundle", "--decode", "0"]])
 def test_wrong_usage_exits_with_2(arguments):
     assert intaglio("bench", *arguments).returncode == 2
 

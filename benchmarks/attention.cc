@@ -11,7 +11,7 @@
 #include <random>
 #include <vector>
 
-#include "benchmarks/limits.h"
+#include "base/limits.h"
 #include "kernels/kv_layout.h"
 #include "kernels/params.h"
 #include "kernels/registry.h"

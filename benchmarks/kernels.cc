@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/strings.h"
-#include "benchmarks/limits.h"
+#include "base/limits.h"
 #include "intaglio/error.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "benchmarks/limits.h"
+#include "base/limits.h"
 
 namespace intaglio::benchmarks {
 namespace {
@@ -35,7 +35,7 @@ void Report(ThreadPool& pool, const ColdMemory& memory) {
 
 int main(int argc, char** argv) {
   using namespace intaglio;
-  const benchmarks::ColdMemory memory(size_t{512} << 20);
+  const ColdMemory memory(size_t{512} << 20);
   ThreadPool one(1), all(argc > 1 ? std::atoi(argv[1]) : 0);
   benchmarks::Report(one, memory);
   if (all.num_threads() > 1) benchmarks::Report(all, memory);

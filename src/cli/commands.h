@@ -15,6 +15,7 @@ void AddExportCommand(CLI::App& app, Command& chosen);
 void AddRunCommand(CLI::App& app, Command& chosen);
 void AddInspectCommand(CLI::App& app, Command& chosen);
 void AddEmbedCommand(CLI::App& app, Command& chosen);
+void AddBenchCommand(CLI::App& app, Command& chosen);
 void AddCompareCommand(CLI::App& app, Command& chosen);
 
 }  // namespace intaglio::cli

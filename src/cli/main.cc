@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   intaglio::cli::AddRunCommand(app, command);
   intaglio::cli::AddEmbedCommand(app, command);
   intaglio::cli::AddInspectCommand(app, command);
+  intaglio::cli::AddBenchCommand(app, command);
   intaglio::cli::AddCompareCommand(app, command);
   try {
     app.parse(argc, argv);

@@ -39,6 +39,7 @@ Statistics MakeStatistics(const Engine& engine, const GenerateRequest& request, 
 
 uint64_t RssBytes() { return StatusBytes("VmRSS:"); }
 uint64_t PeakRssBytes() { return StatusBytes("VmHWM:"); }
+bool ResetPeakRss() { return static_cast<bool>(std::ofstream("/proc/self/clear_refs") << "5" << std::flush); }
 
 std::string ToString(const Statistics& s) {
   std::string text = StrCat("prefill ", s.prefill_tokens, " tokens, ", Rate(s.prefill_tokens_per_second()));

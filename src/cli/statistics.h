@@ -21,6 +21,8 @@ struct Statistics {
 // Resident memory of this process, now and at most so far. 0 where the system does not tell.
 [[nodiscard]] uint64_t RssBytes();
 [[nodiscard]] uint64_t PeakRssBytes();
+// From here on PeakRssBytes() is the most since now. False where the system has no such thing.
+bool ResetPeakRss();
 
 // "prefill 12 tokens at 345.6/s, decode …"
 [[nodiscard]] std::string ToString(const Statistics& statistics);

@@ -3,7 +3,7 @@ import pytest
 from conftest import intaglio
 
 
-@pytest.mark.parametrize("command", [[], ["export"], ["run"], ["inspect"], ["compare"]])
+@pytest.mark.parametrize("command", [[], ["export"], ["run"], ["inspect"], ["bench"], ["compare"]])
 def test_help_teaches_by_examples(command):
     result = intaglio(*command, "--help")
     assert result.returncode == 0
@@ -42,7 +42,13 @@ def test_wrong_usage_exits_with_2(arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "/no/bundle", "-p", "x"], ["inspect", "/no/bundle"], ["export", "/no/checkpoint", "out"], ["compare", "--fixture", "/no/fixture"]],
+    [
+        ["run", "/no/bundle", "-p", "x"],
+        ["bench", "/no/bundle"],
+        ["inspect", "/no/bundle"],
+        ["export", "/no/checkpoint", "out"],
+        ["compare", "--fixture", "/no/fixture"],
+    ],
 )
 def test_a_missing_path_is_named_and_exits_with_1(arguments, tmp_path):
     result = intaglio(*arguments, cwd=tmp_path)

@@ -1,4 +1,4 @@
-// What this machine can do at most, measured: the figures that kernels are a share of.
+// What this machine can do at most, measured: the figures that kernels and whole models are a share of. Not for two threads at once.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -7,7 +7,7 @@
 
 #include "base/thread_pool.h"
 
-namespace intaglio::benchmarks {
+namespace intaglio {
 
 // Memory in huge pages, written once: pages never written all share one page of zeros, which no bandwidth can be measured with.
 class ColdMemory {
@@ -42,4 +42,4 @@ struct Peak {
 // packed weights. One stream a thread understates what memory gives by 20 to 30 % (Zen 3).
 [[nodiscard]] double ReadSeconds(ThreadPool& pool, std::span<const std::byte> bytes, int streams);
 
-}  // namespace intaglio::benchmarks
+}  // namespace intaglio

@@ -1,4 +1,4 @@
-#include "benchmarks/limits.h"
+#include "base/limits.h"
 
 #include <immintrin.h>
 #include <sys/mman.h>
@@ -10,7 +10,7 @@
 
 #include "base/assert.h"
 
-namespace intaglio::benchmarks {
+namespace intaglio {
 namespace {
 
 #define INTAGLIO_TARGET(isa) __attribute__((target(isa)))
@@ -100,4 +100,4 @@ double ReadSeconds(ThreadPool& pool, std::span<const std::byte> bytes, int strea
   return Seconds(pool, [&](int64_t task) { Read(bytes.subspan(share * static_cast<size_t>(task), share), static_cast<size_t>(streams)); });
 }
 
-}  // namespace intaglio::benchmarks
+}  // namespace intaglio

@@ -1,0 +1,93 @@
+"""intaglio bench: what it reports and refuses. Nothing here depends on how fast the machine is."""
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import BINARY, FIXTURES, intaglio
+
+FIGURES = ["load_s", "first_token_s", "prefill_tokens_per_s", "decode_tokens_per_s", "peak_rss_bytes"]
+LIMITS = ["read_bytes_per_s"]
+SHARES = ["decode_share_of_read_bandwidth", "prefill_share_of_fma_peak"]
+SMALL = ["--prefill", "20", "--decode", "3", "--repeat", "2"]
+
+
+def bench(bundle, *arguments):
+    result = intaglio("bench", bundle, "--json", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr  # no progress where no terminal reads it
+    return json.loads(result.stdout)
+
+
+def test_each_figure_has_its_median_within_its_spread(llama):
+    out = bench(llama, *SMALL)
+    for key in FIGURES + LIMITS + SHARES:
+        least, most = out[key]["spread"]
+        assert 0 < least <= out[key]["median"] <= most, key
+
+
+def test_what_was_measured_is_named(llama):
+    out = bench(llama, *SMALL, "--depth", "9", "--batch", "2", "--threads", "1")
+    asked = {"prefill": 20, "decode": 3, "depth": 9, "batch": 2, "repeat": 2, "threads": 1}
+    assert {key: out[key] for key in asked} == asked
+    assert out["model"] == "llama-tiny"
+
+
+def test_a_bundle_without_tokenizer_can_be_measured(silent_llama):
+    assert bench(silent_llama, *SMALL)["decode_tokens_per_s"]["median"] > 0
+
+
+def test_the_defaults_fit_a_context_of_512(llama):
+    out = bench(llama, "--repeat", "1")
+    assert (out["prefill"], out["decode"], out["depth"], out["batch"]) == (512, 64, 0, 1)
+
+
+def test_people_get_a_table(llama):
+    lines = intaglio("bench", llama, *SMALL).stdout.splitlines()
+    assert "llama-tiny" in lines[0]
+    assert [line.split()[-1] for line in lines if line.startswith(("prefill ", "decode "))] == ["tokens/s", "tokens/s", "%", "%"]
+
+
+def test_experts_have_speeds_and_no_shares(tmp_path):
+    assert intaglio("export", FIXTURES / "mixtral-tiny", tmp_path / "out", "--max-context", "128").returncode == 0
+    out = bench(tmp_path / "out", *SMALL)
+    assert out["prefill_tokens_per_s"]["median"] > 0
+    assert [out[key] for key in SHARES] == [None, None]
+    assert "experts" in intaglio("bench", tmp_path / "out", *SMALL).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--prefill", "513"], ["--prefill 513", "512", "--max-context"]),
+        (["--depth", "450", "--decode", "63"], ["513", "512", "--max-context"]),
+        (["--depth", "2147483647"], ["2147483711", "512"]),
+        (["--batch", "3"], ["--batch 3", "2 sequences", "--max-batch"]),
+    ],
+)
+def test_errors_name_the_option_and_the_way_out(llama, arguments, words):
+    result = intaglio("bench", llama, *arguments)
+    assert result.returncode == 1
+    assert all(word in result.stderr for word in words), result.stderr
+    assert not result.stdout
+
+
+def test_a_bundle_that_embeds_is_refused(tmp_path):
+    assert intaglio("export", FIXTURES / "bert-embedding-tiny", tmp_path / "out").returncode == 0
+    result = intaglio("bench", tmp_path / "out", *SMALL)
+    assert result.returncode == 1
+    assert "embeds" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["bundle", "--repeat", "0"], ["bundle", "--depth", "-1"], ["bundle", "--decode", "0"]])
+def test_wrong_usage_exits_with_2(arguments):
+    assert intaglio("bench", *arguments).returncode == 2
+
+
+def test_ctrl_c_leaves_at_once(llama):
+    process = subprocess.Popen([BINARY, "bench", str(llama), "--repeat", "1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == (b"", b"")
+    assert process.returncode == -signal.SIGINT

@@ -109,7 +109,8 @@ def test_a_model_without_chat_template_says_so(silent_llama):
 
 
 def test_ctrl_c_keeps_the_text_so_far(llama):
-    process = subprocess.Popen([BINARY, "run", str(llama), "--input-ids", IDS, "--max-tokens", "400", "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [BINARY, "run", str(llama), "--input-ids", IDS, "--max-tokens", "400", "--ignore-eos"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     first = process.stdout.read(1)
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)

@@ -40,7 +40,15 @@ def test_wrong_usage_exits_with_2(arguments):
     assert result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["run", "/no/bundle", "-p", "x"], ["inspect", "/no/bundle"], ["export", "/no/checkpoint", "out"], ["compare", "--fixture", "/no/fixture"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "/no/bundle", "-p", "x"],
+        ["inspect", "/no/bundle"],
+        ["export", "/no/checkpoint", "out"],
+        ["compare", "--fixture", "/no/fixture"],
+    ],
+)
 def test_a_missing_path_is_named_and_exits_with_1(arguments, tmp_path):
     result = intaglio(*arguments, cwd=tmp_path)
     assert result.returncode == 1

@@ -14,8 +14,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/strings.h"
-#include "benchmarks/limits.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"
 #include "kernels/registry.h"

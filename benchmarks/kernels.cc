@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "base/strings.h"
 #include "base/limits.h"
+#include "base/strings.h"
 #include "intaglio/error.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"

@@ -20,9 +20,7 @@ constexpr const char* kFooter = R"(Examples:
 
 `intaglio COMMAND --help` explains each command. INTAGLIO_ISA=scalar|avx2|avx512 forces an instruction set.)";
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int Run(int argc, char** argv) {
   CLI::App app{"Intaglio engraves a language model once and prints from it many times.", "intaglio"};
   app.set_version_flag("--version", "intaglio " INTAGLIO_VERSION);
   app.require_subcommand(1);
@@ -39,8 +37,14 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : kWrongUsage;  // --help and --version arrive here too, as 0
   }
+  return command();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
   try {
-    return command();
+    return Run(argc, argv);
   } catch (const std::bad_alloc&) {
     intaglio::cli::PrintError("out of memory");
     return kFailed;

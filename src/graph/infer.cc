@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/infer_rule.h"
+#include "graph/op_table.h"
 
 namespace intaglio::graph {
 namespace {
@@ -208,6 +209,64 @@ void CheckSegments(const Rule& rule, const Segments& segments, int64_t k) {
 
 bool IsKvCache(const Value& value) { return value.source == Source::kKvCache || (value.source == Source::kNode && value.shape.empty()); }
 
+namespace {
+
+// A rule that several ops share asks which of them it is.
+template <std::vector<Value> (*kInfer)(const Rule&, Op)>
+std::vector<Value> ByOp(const Rule& rule) {
+  return kInfer(rule, rule.op());
+}
+
+struct OpRule {
+  Op op;
+  std::vector<Value> (*infer)(const Rule&);
+};
+
+constexpr auto kRules = std::to_array<OpRule>({
+    {Op::kEmbedding, InferEmbedding},
+    {Op::kMatMul, InferMatMul},
+    {Op::kRmsNorm, InferRmsNorm},
+    {Op::kRotary, InferRotary},
+    {Op::kRope, ByOp<InferRope>},
+    {Op::kNormRope, ByOp<InferRope>},
+    {Op::kScaleByPosition, InferScaleByPosition},
+    {Op::kHeadMatMul, ByOp<InferHeads>},
+    {Op::kHeadConcat, ByOp<InferHeads>},
+    {Op::kSlice, InferSlice},
+    {Op::kKvUpdate, InferKvUpdate},
+    {Op::kAttention, InferAttention},
+    {Op::kAdd, InferPair},
+    {Op::kMul, InferPair},
+    {Op::kScale, InferScalar},
+    {Op::kSoftcap, InferScalar},
+    {Op::kSilu, InferActivation},
+    {Op::kGeluTanh, InferActivation},
+    {Op::kGelu, InferActivation},
+    {Op::kTanh, InferActivation},
+    {Op::kLayerNorm, ByOp<InferEmbedder>},
+    {Op::kUnitNorm, InferActivation},
+    {Op::kAddPosition, ByOp<InferEmbedder>},
+    {Op::kPool, ByOp<InferEmbedder>},
+    {Op::kGatedSilu, InferGated},
+    {Op::kGatedGeluTanh, InferGated},
+    {Op::kGatedClamped, InferGatedClamped},
+    {Op::kRoute, ByOp<InferExperts>},
+    {Op::kExpertGroup, ByOp<InferExperts>},
+    {Op::kExpertGather, ByOp<InferExperts>},
+    {Op::kExpertMatMul, ByOp<InferExperts>},
+    {Op::kExpertCombine, ByOp<InferExperts>},
+    {Op::kScaleColumns, ByOp<InferRecurrent>},
+    {Op::kSigmoidGate, ByOp<InferRecurrent>},
+    {Op::kCausalConv, ByOp<InferRecurrent>},
+    {Op::kGatedDeltaRule, ByOp<InferRecurrent>},
+    {Op::kSsmScan, ByOp<InferRecurrent>},
+    {Op::kGatherRows, InferGatherRows},
+    {Op::kSample, InferSample},
+});
+static_assert(HasEveryOp(kRules));
+
+}  // namespace
+
 std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
   const Rule rule(graph, node);
   const auto op = static_cast<size_t>(node.op);
@@ -215,68 +274,7 @@ std::vector<Value> InferOutputs(const Graph& graph, const Node& node) {
   const auto [least, most] = kArities[op];
   rule.Check(node.inputs.size() >= least && node.inputs.size() <= most, "has ", node.inputs.size(), " operands, expected ", least,
              least == most ? "" : StrCat(" to ", most));
-  switch (node.op) {
-    case Op::kEmbedding:
-      return InferEmbedding(rule);
-    case Op::kMatMul:
-      return InferMatMul(rule);
-    case Op::kRmsNorm:
-      return InferRmsNorm(rule);
-    case Op::kRotary:
-      return InferRotary(rule);
-    case Op::kRope:
-    case Op::kNormRope:
-      return InferRope(rule, node.op);
-    case Op::kScaleByPosition:
-      return InferScaleByPosition(rule);
-    case Op::kHeadMatMul:
-    case Op::kHeadConcat:
-      return InferHeads(rule, node.op);
-    case Op::kSlice:
-      return InferSlice(rule);
-    case Op::kKvUpdate:
-      return InferKvUpdate(rule);
-    case Op::kAttention:
-      return InferAttention(rule);
-    case Op::kAdd:
-    case Op::kMul:
-      return InferPair(rule);
-    case Op::kScale:
-    case Op::kSoftcap:
-      return InferScalar(rule);
-    case Op::kSilu:
-    case Op::kGeluTanh:
-    case Op::kGelu:
-    case Op::kTanh:
-    case Op::kUnitNorm:
-      return InferActivation(rule);
-    case Op::kLayerNorm:
-    case Op::kAddPosition:
-    case Op::kPool:
-      return InferEmbedder(rule, node.op);
-    case Op::kGatedSilu:
-    case Op::kGatedGeluTanh:
-      return InferGated(rule);
-    case Op::kGatedClamped:
-      return InferGatedClamped(rule);
-    case Op::kRoute:
-    case Op::kExpertGroup:
-    case Op::kExpertGather:
-    case Op::kExpertMatMul:
-    case Op::kExpertCombine:
-      return InferExperts(rule, node.op);
-    case Op::kScaleColumns:
-    case Op::kSigmoidGate:
-    case Op::kCausalConv:
-    case Op::kGatedDeltaRule:
-    case Op::kSsmScan:
-      return InferRecurrent(rule, node.op);
-    case Op::kGatherRows:
-      return InferGatherRows(rule);
-    case Op::kSample:
-      return InferSample(rule);
-  }
-  return {};
+  return kRules[op].infer(rule);
 }
 
 }  // namespace intaglio::graph

@@ -19,6 +19,7 @@ class Rule {
   void Check(bool is_ok, const Parts&... message) const {
     if (!is_ok) throw std::logic_error(StrCat(Name(node_.op), " in ", node_.scope.empty() ? "the graph" : node_.scope, ": ", message...));
   }
+  [[nodiscard]] Op op() const { return node_.op; }
   [[nodiscard]] const Value& input(size_t i) const { return graph_.value(node_.inputs[i]); }
   [[nodiscard]] size_t num_inputs() const { return node_.inputs.size(); }
   [[nodiscard]] const Graph& graph() const { return graph_; }

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "base/fail.h"
 #include "graph/infer.h"
+#include "graph/interpret_elementwise.h"
 #include "graph/interpret_embedder.h"
 #include "graph/interpret_experts.h"
 #include "graph/interpret_recurrent.h"
 #include "graph/load_weight.h"
+#include "graph/op_table.h"
 #include "graph/step_inputs.h"
 #include "graph/verify.h"
 
@@ -55,6 +56,9 @@ class Run {
   [[nodiscard]] std::vector<Buffer> TakeBuffers() { return std::move(buffers_); }
 
  private:
+  struct Meaning;
+  static constexpr auto Meanings();
+
   [[nodiscard]] std::span<const float> In(const Node& node, size_t i) const {
     const Value& value = graph_.value(node.inputs[i]);
     if (value.source == Source::kWeight) return weights_[static_cast<size_t>(value.index)];
@@ -70,7 +74,8 @@ class Run {
   void MatMul(const Node& node);
   void RmsNorm(const Node& node);
   void Rotary(const Node& node);
-  void Rope(const Node& node, std::span<const float> x);
+  void Rotate(const Node& node, std::span<const float> x);
+  void Rope(const Node& node) { Rotate(node, In(node, 0)); }
   void NormRope(const Node& node);
   void ScaleByPosition(const Node& node);
   void Slice(const Node& node);
@@ -79,14 +84,9 @@ class Run {
   void Experts(const Node& node);
   void Recurrent(const Node& node);
   void Embedder(const Node& node);
+  void Elementwise(const Node& node);
   void GatherRows(const Node& node);
   void Sample(const Node& node);
-  template <typename Function>
-  void Elementwise(const Node& node, Function function);
-  template <typename Function>
-  void GatedPairs(const Node& node, Function function);
-  template <typename Function>
-  void Gated(const Node& node, Function activation);
 
   const Graph& graph_;
   const std::vector<std::vector<float>>& weights_;
@@ -94,9 +94,6 @@ class Run {
   KvState& kv_;
   std::vector<Buffer> buffers_;
 };
-
-double SiluOf(double x) { return x / (1 + std::exp(-x)); }
-double GeluTanhOf(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))); }
 
 std::vector<float> Normalised(std::span<const float> x, std::span<const float> weight, float eps) {
   const size_t width = weight.size();
@@ -149,7 +146,7 @@ void Run::Rotary(const Node& node) {
   }
 }
 
-void Run::Rope(const Node& node, std::span<const float> x) {
+void Run::Rotate(const Node& node, std::span<const float> x) {
   const auto& attrs = std::get<RopeAttrs>(node.attrs);
   const bool is_per_row = graph_.value(node.inputs[2]).source == Source::kNode;
   const std::span<const float> table = In(node, 2);
@@ -170,7 +167,7 @@ void Run::Rope(const Node& node, std::span<const float> x) {
   }
 }
 
-void Run::NormRope(const Node& node) { Rope(node, Normalised(In(node, 0), In(node, 3), std::get<RopeAttrs>(node.attrs).eps)); }
+void Run::NormRope(const Node& node) { Rotate(node, Normalised(In(node, 0), In(node, 3), std::get<RopeAttrs>(node.attrs).eps)); }
 
 void Run::ScaleByPosition(const Node& node) {
   const std::span<const float> x = In(node, 0), table = In(node, 2);
@@ -267,24 +264,10 @@ void Run::Sample(const Node& node) {
   buffers_[static_cast<size_t>(node.outputs[1])].f32.resize(logits.size() / cols * kLogprobCols);
 }
 
-template <typename Function>
-void Run::Elementwise(const Node& node, Function function) {
-  const std::span<const float> x = In(node, 0), y = In(node, node.inputs.size() - 1);   // y is x for ops of one operand
-  for (size_t i = 0; i < x.size(); ++i) Out(node).push_back(static_cast<float>(function(x[i], y[i])));
-}
-
-template <typename Function>
-void Run::GatedPairs(const Node& node, Function function) {
-  const std::span<const float> x = In(node, 0);
-  const size_t n = Cols(node.outputs[0]);
-  for (size_t row = 0; row < x.size(); row += 2 * n) {
-    for (size_t i = 0; i < n; ++i) Out(node).push_back(static_cast<float>(function(x[row + i], x[row + n + i])));
-  }
-}
-
-template <typename Function>
-void Run::Gated(const Node& node, Function activation) {
-  GatedPairs(node, [&](double gate, double up) { return activation(gate) * up; });
+void Run::Elementwise(const Node& node) {
+  std::vector<std::span<const float>> operands;
+  for (size_t i = 0; i < node.inputs.size(); ++i) operands.push_back(In(node, i));
+  Out(node) = InterpretElementwise(node, operands, Cols(node.outputs[0]));
 }
 
 void Run::Experts(const Node& node) {
@@ -302,77 +285,59 @@ void Run::Embedder(const Node& node) {
   Out(node) = InterpretEmbedder(node, operands, Cols(node.outputs[0]));
 }
 
+struct Run::Meaning {
+  Op op;
+  void (Run::*run)(const Node&);
+};
+
+constexpr auto Run::Meanings() {
+  return std::to_array<Meaning>({
+      {Op::kEmbedding, &Run::Embedding},
+      {Op::kMatMul, &Run::MatMul},
+      {Op::kRmsNorm, &Run::RmsNorm},
+      {Op::kRotary, &Run::Rotary},
+      {Op::kRope, &Run::Rope},
+      {Op::kNormRope, &Run::NormRope},
+      {Op::kScaleByPosition, &Run::ScaleByPosition},
+      {Op::kHeadMatMul, &Run::Experts},
+      {Op::kHeadConcat, &Run::Experts},
+      {Op::kSlice, &Run::Slice},
+      {Op::kKvUpdate, &Run::KvUpdate},
+      {Op::kAttention, &Run::Attention},
+      {Op::kAdd, &Run::Elementwise},
+      {Op::kMul, &Run::Elementwise},
+      {Op::kScale, &Run::Elementwise},
+      {Op::kSoftcap, &Run::Elementwise},
+      {Op::kSilu, &Run::Elementwise},
+      {Op::kGeluTanh, &Run::Elementwise},
+      {Op::kGelu, &Run::Embedder},
+      {Op::kTanh, &Run::Embedder},
+      {Op::kLayerNorm, &Run::Embedder},
+      {Op::kUnitNorm, &Run::Embedder},
+      {Op::kAddPosition, &Run::Embedder},
+      {Op::kPool, &Run::Embedder},
+      {Op::kGatedSilu, &Run::Elementwise},
+      {Op::kGatedGeluTanh, &Run::Elementwise},
+      {Op::kGatedClamped, &Run::Elementwise},
+      {Op::kRoute, &Run::Experts},
+      {Op::kExpertGroup, &Run::Experts},
+      {Op::kExpertGather, &Run::Experts},
+      {Op::kExpertMatMul, &Run::Experts},
+      {Op::kExpertCombine, &Run::Experts},
+      {Op::kScaleColumns, &Run::Recurrent},
+      {Op::kSigmoidGate, &Run::Recurrent},
+      {Op::kCausalConv, &Run::Recurrent},
+      {Op::kGatedDeltaRule, &Run::Recurrent},
+      {Op::kSsmScan, &Run::Recurrent},
+      {Op::kGatherRows, &Run::GatherRows},
+      {Op::kSample, &Run::Sample},
+  });
+}
+
 void Run::Execute(const Node& node) {
-  switch (node.op) {
-    case Op::kEmbedding:
-      return Embedding(node);
-    case Op::kMatMul:
-      return MatMul(node);
-    case Op::kRmsNorm:
-      return RmsNorm(node);
-    case Op::kRotary:
-      return Rotary(node);
-    case Op::kRope:
-      return Rope(node, In(node, 0));
-    case Op::kNormRope:
-      return NormRope(node);
-    case Op::kScaleByPosition:
-      return ScaleByPosition(node);
-    case Op::kSlice:
-      return Slice(node);
-    case Op::kKvUpdate:
-      return KvUpdate(node);
-    case Op::kAttention:
-      return Attention(node);
-    case Op::kAdd:
-      return Elementwise(node, [](double x, double y) { return x + y; });
-    case Op::kMul:
-      return Elementwise(node, [](double x, double y) { return x * y; });
-    case Op::kScale:
-      return Elementwise(node, [factor = std::get<ScalarAttrs>(node.attrs).value](double x, double) { return x * factor; });
-    case Op::kSoftcap:
-      return Elementwise(node, [cap = std::get<ScalarAttrs>(node.attrs).value](double x, double) { return cap * std::tanh(x / cap); });
-    case Op::kScaleColumns:
-    case Op::kSigmoidGate:
-    case Op::kCausalConv:
-    case Op::kGatedDeltaRule:
-    case Op::kSsmScan:
-      return Recurrent(node);
-    case Op::kSilu:
-      return Elementwise(node, [](double x, double) { return SiluOf(x); });
-    case Op::kGeluTanh:
-      return Elementwise(node, [](double x, double) { return GeluTanhOf(x); });
-    case Op::kTanh:
-    case Op::kGelu:
-    case Op::kLayerNorm:
-    case Op::kUnitNorm:
-    case Op::kAddPosition:
-    case Op::kPool:
-      return Embedder(node);
-    case Op::kGatedSilu:
-      return Gated(node, SiluOf);
-    case Op::kGatedGeluTanh:
-      return Gated(node, GeluTanhOf);
-    case Op::kGatedClamped: {
-      const auto& attrs = std::get<ClampAttrs>(node.attrs);
-      return GatedPairs(node, [&](double gate, double up) {
-        gate = std::min<double>(gate, attrs.limit);
-        return (std::clamp<double>(up, -attrs.limit, attrs.limit) + 1) * gate / (1 + std::exp(-gate * attrs.alpha));
-      });
-    }
-    case Op::kRoute:
-    case Op::kExpertGroup:
-    case Op::kExpertGather:
-    case Op::kExpertMatMul:
-    case Op::kExpertCombine:
-    case Op::kHeadMatMul:
-    case Op::kHeadConcat:
-      return Experts(node);
-    case Op::kGatherRows:
-      return GatherRows(node);
-    case Op::kSample:
-      return Sample(node);
-  }
+  static constexpr auto kMeanings = Meanings();
+  static_assert(HasEveryOp(kMeanings));
+  (this->*kMeanings[static_cast<size_t>(node.op)].run)(node);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace {
 // over more than one span is shared by spans, any other by rows (attention_tasks.h).
 constexpr std::array kTable{
     AttentionRow{"gqa", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kPlain,
-                 "llama, qwen, gemma 3, mixtral, phi 3, …"},
+                 "llama, mistral, mixtral, qwen, gemma 3, phi 3, granite, smollm3, olmo 2, falcon h1"},
     AttentionRow{"gqa_softcap", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kSoftcap, "gemma 2"},
     AttentionRow{"gqa_sinks", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kFullOrWindow, Scores::kSinks, "gpt-oss"},
     AttentionRow{"gqa_chunked", "attention", kMaxValueDim, ValueKind::kAsKeys, Reach::kChunk, Scores::kPlain, "llama 4"},

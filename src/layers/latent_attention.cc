@@ -19,10 +19,11 @@ struct HeadTensor {
   int64_t heads = 0, head_rows = 0;
   Shard shard = Shard::kReplicated;
 };
-// Rows of every head: `count` from `first` on; rotary pairs that are neighbours are taken apart, even rows first.
+// Rows of every head: `count` from `first` on; rotary pairs that are neighbours are taken apart, even rows first. `bias` is theirs.
 struct HeadRows {
   int64_t first = 0, count = 0;
   bool is_interleaved = false;
+  Bias bias = Bias::kNone;
 };
 
 std::vector<WeightSource> Sources(const HeadTensor& tensor, const HeadRows& rows, const WeightSource& whole) {
@@ -42,13 +43,13 @@ std::vector<WeightSource> Sources(const HeadTensor& tensor, const HeadRows& rows
 }
 
 // x times those rows, as a projection of its own named `name`.
-ValueRef Project(const Builder& b, ValueRef x, std::string_view name, const HeadTensor& tensor, const HeadRows& rows, Bias bias = Bias::kNone) {
+ValueRef Project(const Builder& b, ValueRef x, std::string_view name, const HeadTensor& tensor, const HeadRows& rows) {
   const int64_t k = x.shape()[1], all_rows = tensor.heads * tensor.head_rows, n = tensor.heads * rows.count;
   const std::string module = b.In(tensor.module).scope();
   const ValueRef weight = b.Declare(
       {.name = StrCat(name, ".weight"), .shape = {n, k}, .sources = Sources(tensor, rows, {.name = module + ".weight", .shape = {all_rows, k}})});
   ValueRef bias_weight;
-  if (bias == Bias::kAdded) {
+  if (rows.bias == Bias::kAdded) {
     bias_weight = b.Declare({.name = StrCat(name, ".bias"),
                              .shape = {n},
                              .layout = Layout::kVector,
@@ -73,9 +74,10 @@ class Latent {
     const ValueRef q_rope =
         Rotate(Project(b_, from, "q_rope", queries, {.first = c_.nope_dim, .count = c_.rope_dim, .is_interleaved = c_.is_interleaved}));
     const HeadTensor compressed{.module = "kv_a_proj_with_mqa", .heads = 1, .head_rows = c_.kv_rank + c_.rope_dim};
-    const ValueRef latent = RmsNorm(b_.In("kv_a_layernorm"), Project(b_, x, "kv_latent", compressed, {.count = c_.kv_rank}, c_.bias), c_.norm);
-    const ValueRef k_rope =
-        Rotate(Project(b_, x, "k_rope", compressed, {.first = c_.kv_rank, .count = c_.rope_dim, .is_interleaved = c_.is_interleaved}, c_.bias));
+    const ValueRef latent =
+        RmsNorm(b_.In("kv_a_layernorm"), Project(b_, x, "kv_latent", compressed, {.count = c_.kv_rank, .bias = c_.bias}), c_.norm);
+    const ValueRef k_rope = Rotate(
+        Project(b_, x, "k_rope", compressed, {.first = c_.kv_rank, .count = c_.rope_dim, .is_interleaved = c_.is_interleaved, .bias = c_.bias}));
     ProbeExpanded(latent, q_nope, q_rope, k_rope);
     const ValueRef context = b_.Probe("attn_ctx", Attend(latent, q_nope, q_rope, k_rope));
     const KSplit split{.shard = Shard::kHeadColumns, .segments = HeadSegments(c_.heads, c_.heads, c_.v_dim)};

@@ -25,7 +25,7 @@ void RmsNorm(const KernelCall& call, const StepView&, int, int64_t row, std::byt
   for (int64_t begin = 0; begin < x.cols; begin += width) {
     const float* run = x.f32(row) + begin;
     const float sum = is_segmented ? SumOfSegments(run, &call.params.ints[norm_params::kBorders]) : SumOfSquares(run, width);
-    Normalise(run, weight.f32(), sum, call.params.floats[norm_params::kEps], width, out.f32(row) + begin);
+    Normalise(run, weight.f32(), InverseRms(sum, width, call.params.floats[norm_params::kEps]), width, out.f32(row) + begin);
   }
 }
 

@@ -18,10 +18,14 @@ INTAGLIO_INLINE float SumOfSquares(const float* x, int64_t width) {
   return SumLanes(squares);
 }
 
-// out[i] = x[i] / sqrt(sum / width + eps) * weight[i]. `out` may alias `x`.
-INTAGLIO_INLINE void Normalise(const float* x, const float* weight, float sum, float eps, int64_t width, float* out) {
-  const float mean = sum / static_cast<float>(width);
-  const F32 inverse = Set(1.0f / std::sqrt(mean + eps));
+INTAGLIO_INLINE float InverseRms(float sum_of_squares, int64_t width, float eps) {
+  const float mean = sum_of_squares / static_cast<float>(width);
+  return 1.0f / std::sqrt(mean + eps);
+}
+
+// out[i] = x[i] * inverse_rms * weight[i]. `out` may alias `x`.
+INTAGLIO_INLINE void Normalise(const float* x, const float* weight, float inverse_rms, int64_t width, float* out) {
+  const F32 inverse = Set(inverse_rms);
   int64_t i = 0;
   for (; i + kLanes <= width; i += kLanes) Store(out + i, Mul(Mul(Load(x + i), inverse), Load(weight + i)));
   if (i < width) {
@@ -31,7 +35,7 @@ INTAGLIO_INLINE void Normalise(const float* x, const float* weight, float sum, f
 }
 
 INTAGLIO_INLINE void RmsNormRun(const float* x, const float* weight, float eps, int64_t width, float* out) {
-  Normalise(x, weight, SumOfSquares(x, width), eps, width, out);
+  Normalise(x, weight, InverseRms(SumOfSquares(x, width), width, eps), width, out);
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

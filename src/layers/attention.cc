@@ -30,7 +30,7 @@ ValueRef Project(const Builder& b, ValueRef x, const AttentionConfig& config, co
 ValueRef ProjectHalf(const Builder& b, ValueRef x, const AttentionConfig& config, int64_t half) {
   const int64_t hidden = x.shape()[1], head_dim = config.head_dim, rows = config.heads * head_dim;
   const std::string module = half == 0 ? "q_proj" : "q_gate";
-  const auto declare = [&](const char* suffix, Shape shape, Shape all, graph::Layout layout) {
+  const auto declare = [&](const char* suffix, Shape shape, const Shape& all, graph::Layout layout) {
     std::vector<graph::WeightSource> sources;
     for (int64_t head = 0; head < config.heads; ++head) {
       sources.push_back({.name = StrCat(b.scope(), ".q_proj", suffix),

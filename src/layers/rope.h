@@ -1,5 +1,6 @@
 // Rotary position embedding. Cosines and sines are computed once, at export, by Transformers' own f32 arithmetic
-// (modeling_rope_utils.py), and live in the bundle: no graph calls a trigonometric function.
+// (modeling_rope_utils.py), and live in the bundle. Where they follow a sequence's length (dynamic), the frequencies do, and op Rotary turns
+// them into cosines and sines, for all layers of a step.
 #pragma once
 #include <cstdint>
 #include <map>

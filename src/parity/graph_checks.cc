@@ -82,7 +82,7 @@ std::vector<ParityCheck> CheckGraph(const std::filesystem::path& fixture, const 
   std::vector<ParityCheck> checks;
   for (const std::string& name : golden.names()) {
     if (!IsGraphProbe(name)) continue;
-    const TensorView tensor = golden.tensor(name);
+    const TensorView& tensor = golden.tensor(name);
     checks.push_back(name.ends_with(".mask") ? CheckMask(graph, name, tensor) : CheckRotary(graph, name, tensor, name.ends_with(".sin")));
   }
   return checks;

@@ -1,7 +1,8 @@
 #include "parity/worst_element.h"
 
+#include <bit>
 #include <cmath>
-#include <cstring>
+#include <cstdint>
 #include <limits>
 
 #include "base/assert.h"
@@ -15,7 +16,10 @@ WorstElement FindWorst(std::span<const float> actual, std::span<const float> exp
   double sum = 0;
   for (size_t i = 0; i < actual.size(); ++i) {
     double error = std::fabs(static_cast<double>(actual[i]) - static_cast<double>(expected[i]));
-    if (std::isnan(error)) error = std::memcmp(&actual[i], &expected[i], 4) == 0 ? 0.0 : std::numeric_limits<double>::infinity();
+    if (std::isnan(error)) {
+      const bool is_same = std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(expected[i]);
+      error = is_same ? 0.0 : std::numeric_limits<double>::infinity();
+    }
     sum += error;
     worst.largest = std::fmax(worst.largest, std::fabs(static_cast<double>(expected[i])));
     if (i == 0 || error > worst.error) {

@@ -19,7 +19,6 @@ namespace {
 
 using bundle::Bundle;
 using bundle::Plan;
-using kernels::sample_params::kLogprobCols;
 using kernels::sample_params::kMaxLogprobs;
 
 Phase PhaseOf(StepKind kind) {
@@ -256,7 +255,8 @@ class BundleEngine final : public Engine {
     RunBatch(PhaseOf(kind));
     int32_t row = 0;
     for (const Part& part : parts) {
-      for (int32_t i = 0; i < part.sequence.outputs; ++i) ReadOutput(row++, outputs_[static_cast<size_t>(part.first_output + i)]);
+      for (int32_t i = 0; i < part.sequence.outputs; ++i)
+        ReadOutput(row++, outputs_[static_cast<size_t>(part.first_output) + static_cast<size_t>(i)]);
     }
   }
 
@@ -295,7 +295,7 @@ class BundleEngine final : public Engine {
   void KeepValues() {
     for (const Part& part : parts_) {
       for (int32_t i = 0; i < part.sequence.outputs; ++i) {
-        const auto index = static_cast<size_t>(part.first_output + i);
+        const size_t index = static_cast<size_t>(part.first_output) + static_cast<size_t>(i);
         const auto kept = std::span(kept_values_).subspan(index * OutputColumns(), OutputColumns());
         std::span<const float>& values = ValuesOf(outputs_[index]);
         std::copy(values.begin(), values.end(), kept.begin());

@@ -51,8 +51,8 @@ Pages::Pages(uint64_t bytes, Fill fill, std::string_view what) : size_(bytes) {
     mapping_ = nullptr;
     Fail(ErrorCode::kResourceExhausted, what, " needs ", bytes, " bytes, which the system refuses: ", std::strerror(errno));
   }
-  const auto address = reinterpret_cast<uintptr_t>(mapping_);
-  data_ = reinterpret_cast<std::byte*>((address + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes);
+  const size_t past_page = reinterpret_cast<uintptr_t>(mapping_) % kHugePageBytes;
+  data_ = static_cast<std::byte*>(mapping_) + (past_page == 0 ? 0 : kHugePageBytes - past_page);
   if (fill == Fill::kOnUse) return;
   madvise(data_, bytes, MADV_HUGEPAGE);  // a hint: without huge pages only speed is lost
   Prefault(data_, bytes);

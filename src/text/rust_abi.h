@@ -13,8 +13,8 @@ struct Slice {
   const char* data;
   size_t size;
   // Implicit, so that calls read like any other.
-  Slice(std::string_view text) : data(text.data()), size(text.size()) {}
-  Slice(const std::string& text) : data(text.data()), size(text.size()) {}
+  Slice(std::string_view text) : data(text.data()), size(text.size()) {}      // NOLINT(google-explicit-constructor)
+  Slice(const std::string& text) : data(text.data()), size(text.size()) {}    // NOLINT(google-explicit-constructor)
 };
 
 struct RawBuffer {

@@ -86,7 +86,10 @@ def test_wrong_usage_exits_with_2(arguments):
 
 
 def test_ctrl_c_leaves_at_once(llama):
-    process = subprocess.Popen([BINARY, "bench", str(llama), "--repeat", "1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [BINARY, "bench", str(llama), "--repeat", "1000"]
+    # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+    listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=10) == (b"", b"")

@@ -37,6 +37,8 @@ layers::Activation ParseActivation(const HfConfig& config, const FamilyDefaults&
   Fail(ErrorCode::kUnsupported, config.where(), ": ", defaults.activation_key, " is \"", name, "\"; supported: silu, gelu_pytorch_tanh, gelu");
 }
 
+double YarnSharpening(double scale, double mscale) { return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0; }
+
 namespace {
 
 layers::AttentionConfig ParseAttention(const HfConfig& config, const FamilyDefaults& defaults, int64_t hidden_size) {
@@ -86,9 +88,6 @@ std::vector<float> LongRopeFactors(const HfConfig& config, std::string_view key,
   return rounded;
 }
 
-// How much yarn sharpens attention for a context `scale` times as long.
-double YarnSharpening(double scale, double mscale) { return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0; }
-
 // yarn and longrope: _compute_yarn_parameters and _compute_longrope_parameters of modeling_rope_utils.py.
 void SetLongContext(const HfConfig& config, const RopeConfig& rope, const FamilyDefaults& defaults, layers::RopeSpec& spec) {
   const int64_t max_position = Size(config, "max_position_embeddings");
@@ -124,6 +123,10 @@ int64_t Count(const HfConfig& config, std::string_view key, int64_t otherwise) {
   Require(count >= 0 && count <= static_cast<double>(kMaxSize) && count == std::floor(count), ErrorCode::kDataLoss, config.where(), ": ", key, " is ",
           count, ", expected a whole number from 0 to ", kMaxSize);
   return static_cast<int64_t>(count);
+}
+
+layers::Bias ParseBias(const HfConfig& config, std::string_view key, bool otherwise) {
+  return config.Bool(key, otherwise) ? layers::Bias::kAdded : layers::Bias::kNone;
 }
 
 size_t LayerCount(const HfConfig& config) {
@@ -198,18 +201,22 @@ std::vector<bool> RotatingLayers(const HfConfig& config, size_t num_layers) {
   return rotates;
 }
 
-std::optional<std::vector<bool>> SlidingLayers(const HfConfig& config, size_t num_layers) {
+std::optional<std::vector<bool>> LayersOfType(const HfConfig& config, std::string_view special, size_t num_layers) {
   if (!config.has("layer_types")) return std::nullopt;
   const std::vector<std::string> types = config.Strings("layer_types");
   Require(types.size() == num_layers, ErrorCode::kDataLoss, config.where(), ": layer_types has ", types.size(), " entries for ", num_layers,
           " layers");
-  std::vector<bool> is_sliding;
+  std::vector<bool> is_special;
   for (const std::string& type : types) {
-    Require(type == "full_attention" || type == "sliding_attention", ErrorCode::kUnsupported, config.where(), ": layer_types has \"", type,
-            "\"; supported: full_attention, sliding_attention");
-    is_sliding.push_back(type == "sliding_attention");
+    Require(type == "full_attention" || type == special, ErrorCode::kUnsupported, config.where(), ": layer_types has \"", type,
+            "\"; supported: full_attention, ", special);
+    is_special.push_back(type == special);
   }
-  return is_sliding;
+  return is_special;
+}
+
+std::optional<std::vector<bool>> SlidingLayers(const HfConfig& config, size_t num_layers) {
+  return LayersOfType(config, "sliding_attention", num_layers);
 }
 
 void SetWindows(const HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder, std::optional<int64_t> otherwise) {

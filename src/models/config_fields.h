@@ -40,6 +40,9 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 // The same, or 0.
 [[nodiscard]] int64_t Count(const checkpoint::HfConfig& config, std::string_view key, int64_t otherwise);
 
+// A switch such as `attention_bias`.
+[[nodiscard]] layers::Bias ParseBias(const checkpoint::HfConfig& config, std::string_view key, bool otherwise = false);
+
 // `num_hidden_layers`.
 [[nodiscard]] size_t LayerCount(const checkpoint::HfConfig& config);
 
@@ -49,6 +52,9 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 // A positive number that fits in f32.
 [[nodiscard]] float PositiveNumber(const checkpoint::HfConfig& config, std::string_view key, double otherwise);
 
+// How much yarn sharpens attention for a context `scale` times as long (get_mscale of modeling_rope_utils.py).
+[[nodiscard]] double YarnSharpening(double scale, double mscale);
+
 // The table for rotary settings read by HfConfig::Rope.
 [[nodiscard]] std::shared_ptr<const layers::RopeTable> MakeRopeTable(const checkpoint::HfConfig& config, const checkpoint::RopeConfig& rope,
                                                                      int64_t head_dim, const FamilyDefaults& defaults = {});
@@ -56,7 +62,9 @@ void ForEachLayer(DecoderConfig& decoder, Change change) {
 
 // `no_rope_layers` (1: the layer rotates), else all but every `no_rope_layer_interval`-th.
 [[nodiscard]] std::vector<bool> RotatingLayers(const checkpoint::HfConfig& config, size_t num_layers);
-// `layer_types`: true for each "sliding_attention", false for "full_attention"; nullopt if config.json has none.
+// `layer_types`: true for each layer of type `special`, false for "full_attention"; nullopt if config.json has none.
+[[nodiscard]] std::optional<std::vector<bool>> LayersOfType(const checkpoint::HfConfig& config, std::string_view special, size_t num_layers);
+// The same for "sliding_attention".
 [[nodiscard]] std::optional<std::vector<bool>> SlidingLayers(const checkpoint::HfConfig& config, size_t num_layers);
 // Gives the sliding layers their window, from `sliding_window` or the family's default for it.
 void SetWindows(const checkpoint::HfConfig& config, const std::vector<bool>& is_sliding, DecoderConfig& decoder,

@@ -36,8 +36,7 @@ MoeConfig ParseExperts(const checkpoint::HfConfig& config) {
 
 // Yarn's sharpening of attention goes into the scale, squared, where mscale_all_dim is set (yarn_apply_mscale).
 float AttentionScale(const checkpoint::RopeConfig& rope, int64_t head_dim) {
-  const bool is_sharpened = rope.type != "default" && rope.mscale_all_dim != 0 && rope.factor > 1;
-  const double sharpening = is_sharpened ? 0.1 * rope.mscale_all_dim * std::log(rope.factor) + 1.0 : 1.0;
+  const double sharpening = rope.type == "default" ? 1.0 : YarnSharpening(rope.factor, rope.mscale_all_dim);
   return static_cast<float>(std::pow(static_cast<double>(head_dim), -0.5) * sharpening * sharpening);
 }
 
@@ -48,7 +47,7 @@ LatentAttentionConfig ParseLatentAttention(const checkpoint::HfConfig& config, i
                                .v_dim = Size(config, "v_head_dim", 128),
                                .kv_rank = Size(config, "kv_lora_rank", 512),
                                .q_rank = config.is_null("q_lora_rank") ? 0 : Size(config, "q_lora_rank", 1536),
-                               .bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone,
+                               .bias = ParseBias(config, "attention_bias"),
                                .norm = {.eps = kLatentNormEps},
                                .is_interleaved = config.Bool("rope_interleave", true)};
   Require(latent.rope_dim % 2 == 0, ErrorCode::kDataLoss, config.where(), ": qk_rope_head_dim is ", latent.rope_dim, ", expected an even number");

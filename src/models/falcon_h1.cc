@@ -15,8 +15,6 @@ using checkpoint::HfConfig;
 
 namespace {
 
-Bias BiasOf(const HfConfig& config, std::string_view key, bool otherwise) { return config.Bool(key, otherwise) ? Bias::kAdded : Bias::kNone; }
-
 // `count` positive numbers; ones where config.json says nothing.
 std::vector<float> Multipliers(const HfConfig& config, std::string_view key, size_t count) {
   const std::vector<double> given = config.Floats(key);
@@ -62,9 +60,9 @@ void ParseSteps(const HfConfig& config, MambaConfig& mamba) {
 }
 
 MambaConfig ParseMamba(const HfConfig& config, const DecoderConfig& decoder) {
-  MambaConfig mamba{.conv_bias = BiasOf(config, "mamba_conv_bias", true),
-                    .in_bias = BiasOf(config, "mamba_proj_bias", false),
-                    .out_bias = BiasOf(config, "projectors_bias", false),
+  MambaConfig mamba{.conv_bias = ParseBias(config, "mamba_conv_bias", true),
+                    .in_bias = ParseBias(config, "mamba_proj_bias"),
+                    .out_bias = ParseBias(config, "projectors_bias"),
                     .order = config.Bool("mamba_norm_before_gate", true) ? GateOrder::kNormFirst : GateOrder::kGateFirst,
                     .in_scale = PositiveNumber(config, "ssm_in_multiplier", 1.0),
                     .out_scale = PositiveNumber(config, "ssm_out_multiplier", 1.0)};
@@ -86,7 +84,7 @@ DecoderConfig ParseConfig(const HfConfig& config) {
   const float attention_in = PositiveNumber(config, "attention_in_multiplier", 1.0),
               attention_out = PositiveNumber(config, "attention_out_multiplier", 1.0);
   const float key_scale = PositiveNumber(config, "key_multiplier", 1.0);
-  const Bias attention_bias = BiasOf(config, "attention_bias", false), mlp_bias = BiasOf(config, "mlp_bias", false);
+  const Bias attention_bias = ParseBias(config, "attention_bias"), mlp_bias = ParseBias(config, "mlp_bias");
   Require(decoder.layers.front().mlp.activation == Activation::kSilu, ErrorCode::kUnsupported, config.where(), ": hidden_act is \"",
           config.String("hidden_act"), "\"; the convolutions of this architecture support silu");
   ForEachLayer(decoder, [&](LayerConfig& layer) {

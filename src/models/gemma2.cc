@@ -32,7 +32,7 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   decoder.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(decoder.hidden_size)));
   decoder.logits_softcap = Softcap(config, "final_logit_softcapping", 30.0);
   decoder.norm.add = 1.0f;
-  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias bias = ParseBias(config, "attention_bias");
   const auto scale = static_cast<float>(std::pow(static_cast<double>(Size(config, "query_pre_attn_scalar", 256)), -0.5));
   const float softcap = Softcap(config, "attn_logit_softcapping", 50.0);
   ForEachLayer(decoder, [&](LayerConfig& layer) {

@@ -48,7 +48,7 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   decoder.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(decoder.hidden_size)));
   decoder.norm.add = 1.0f;
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(Size(config, "query_pre_attn_scalar", 256))));
-  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias bias = ParseBias(config, "attention_bias");
   ForEachLayer(decoder, [&](LayerConfig& layer) {
     layer.norm = decoder.norm;
     layer.attention.qk_norm = decoder.norm;

@@ -40,7 +40,7 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   const FamilyDefaults defaults{.head_dim = 64, .kv_heads = 8, .norm_eps = 1e-5, .rope_theta = 150000.0, .quantization = "mxfp4"};
   DecoderConfig decoder = ParseDecoder(config, defaults);
   const MoeConfig moe = ParseExperts(config);
-  const Bias bias = config.Bool("attention_bias", true) ? Bias::kAdded : Bias::kNone;
+  const Bias bias = ParseBias(config, "attention_bias", true);
   std::shared_ptr<const RopeTable> rope = decoder.layers.front().attention.rope;
   if (!config.has("rope_scaling") && !config.has("rope_parameters")) {
     const double theta = config.Float("rope_theta", defaults.rope_theta);

@@ -9,7 +9,7 @@ namespace {
 
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   DecoderConfig decoder = ParseGranite(config);
-  const layers::Bias bias = config.Bool("mlp_bias", false) ? layers::Bias::kAdded : layers::Bias::kNone;
+  const layers::Bias bias = ParseBias(config, "mlp_bias");
   ForEachLayer(decoder, [&](LayerConfig& layer) { layer.mlp.bias = bias; });
   return decoder;
 }

@@ -10,7 +10,7 @@ DecoderConfig ParseGranite(const checkpoint::HfConfig& config) {
   DecoderConfig decoder = ParseDecoder(config, {});
   decoder.embedding_scale = PositiveNumber(config, "embedding_multiplier", 1.0);
   decoder.logits_scale = 1.0f / PositiveNumber(config, "logits_scaling", 1.0);
-  const Bias attention_bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias attention_bias = ParseBias(config, "attention_bias");
   const float scale = PositiveNumber(config, "attention_multiplier", 1.0), residual_scale = PositiveNumber(config, "residual_multiplier", 1.0);
   ForEachLayer(decoder, [&](LayerConfig& layer) {
     layer.attention.scale = scale;

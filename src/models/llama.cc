@@ -10,8 +10,8 @@ namespace {
 
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   DecoderConfig decoder = ParseDecoder(config, {});
-  const Bias attention_bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
-  const Bias mlp_bias = config.Bool("mlp_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias attention_bias = ParseBias(config, "attention_bias");
+  const Bias mlp_bias = ParseBias(config, "mlp_bias");
   ForEachLayer(decoder, [&](LayerConfig& layer) {
     layer.attention.qkv_bias = layer.attention.out_bias = attention_bias;
     layer.mlp.bias = mlp_bias;

@@ -30,27 +30,13 @@ bool HasExperts(const checkpoint::HfConfig& config, size_t layer) {
   return (static_cast<int64_t>(layer) + 1) % Size(config, "interleave_moe_layer_step", 1) == 0;
 }
 
-// `layer_types`, else the layers that rotate.
-std::vector<bool> ChunkedLayers(const checkpoint::HfConfig& config, const std::vector<bool>& rotates) {
-  if (!config.has("layer_types")) return rotates;
-  const std::vector<std::string> types = config.Strings("layer_types");
-  Require(types.size() == rotates.size(), ErrorCode::kDataLoss, config.where(), ": layer_types has ", types.size(), " entries for ", rotates.size(),
-          " layers");
-  std::vector<bool> is_chunked;
-  for (const std::string& type : types) {
-    Require(type == "full_attention" || type == "chunked_attention", ErrorCode::kUnsupported, config.where(), ": layer_types has \"", type,
-            "\"; supported: full_attention, chunked_attention");
-    is_chunked.push_back(type == "chunked_attention");
-  }
-  return is_chunked;
-}
-
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   const int64_t kv_heads = config.is_null("num_key_value_heads") ? 0 : 8, head_dim = config.is_null("head_dim") ? 0 : 128;
   DecoderConfig decoder = ParseDecoder(config, {.head_dim = head_dim, .kv_heads = kv_heads, .norm_eps = 1e-5, .rope_theta = 500000.0});
   const MoeConfig moe = ParseExperts(config);
-  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
-  const std::vector<bool> rotates = RotatingLayers(config, decoder.layers.size()), is_chunked = ChunkedLayers(config, rotates);
+  const Bias bias = ParseBias(config, "attention_bias");
+  const std::vector<bool> rotates = RotatingLayers(config, decoder.layers.size());
+  const std::vector<bool> is_chunked = LayersOfType(config, "chunked_attention", rotates.size()).value_or(rotates);
   Require(!config.is_null("attention_chunk_size") || std::ranges::count(is_chunked, true) == 0, ErrorCode::kDataLoss, config.where(),
           ": attention_chunk_size is null, but layers have chunked_attention");
   const bool normalises = config.Bool("use_qk_norm", true), sharpens = config.Bool("attn_temperature_tuning", true);

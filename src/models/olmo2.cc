@@ -10,7 +10,7 @@ namespace {
 
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   DecoderConfig decoder = ParseDecoder(config, {.norm_eps = 1e-5});
-  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias bias = ParseBias(config, "attention_bias");
   ForEachLayer(decoder, [&](LayerConfig& layer) {
     layer.attention.qk_norm = decoder.norm;
     layer.attention.qk_norm_span = NormSpan::kAllHeads;

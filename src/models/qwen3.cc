@@ -10,7 +10,7 @@ namespace {
 
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   DecoderConfig decoder = ParseDecoder(config, {.head_dim = 128, .kv_heads = 32});
-  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias bias = ParseBias(config, "attention_bias");
   ForEachLayer(decoder, [&](LayerConfig& layer) {
     layer.attention.qk_norm = decoder.norm;
     layer.attention.qkv_bias = layer.attention.out_bias = bias;

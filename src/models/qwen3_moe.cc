@@ -14,7 +14,7 @@ namespace {
 
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   DecoderConfig decoder = ParseDecoder(config, {.kv_heads = 4});
-  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias bias = ParseBias(config, "attention_bias");
   const std::string_view experts_key = config.has("num_experts") ? "num_experts" : "num_local_experts";
   MoeConfig moe{.route = ParseRoute(config, {.experts_key = experts_key, .num_experts = 128, .top_k = 8}),
                 .intermediate_size = Size(config, "moe_intermediate_size")};

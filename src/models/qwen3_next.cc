@@ -17,20 +17,10 @@ namespace {
 
 // True for each layer of linear attention: as layer_types says, else all but every fourth.
 std::vector<bool> LinearLayers(const HfConfig& config, size_t num_layers) {
+  if (const auto is_linear = LayersOfType(config, "linear_attention", num_layers)) return *is_linear;
   std::vector<bool> is_linear;
-  if (!config.has("layer_types")) {
-    const auto interval = static_cast<size_t>(Size(config, "full_attention_interval", 4));
-    for (size_t i = 0; i < num_layers; ++i) is_linear.push_back((i + 1) % interval != 0);
-    return is_linear;
-  }
-  const std::vector<std::string> types = config.Strings("layer_types");
-  Require(types.size() == num_layers, ErrorCode::kDataLoss, config.where(), ": layer_types has ", types.size(), " entries for ", num_layers,
-          " layers");
-  for (const std::string& type : types) {
-    Require(type == "full_attention" || type == "linear_attention", ErrorCode::kUnsupported, config.where(), ": layer_types has \"", type,
-            "\"; supported: full_attention, linear_attention");
-    is_linear.push_back(type == "linear_attention");
-  }
+  const auto interval = static_cast<size_t>(Size(config, "full_attention_interval", 4));
+  for (size_t i = 0; i < num_layers; ++i) is_linear.push_back((i + 1) % interval != 0);
   return is_linear;
 }
 
@@ -73,7 +63,7 @@ DecoderConfig ParseConfig(const HfConfig& config) {
   decoder.norm.add = 1;
   const DeltaNetConfig delta = ParseDeltaNet(config, decoder.norm);
   const std::vector<bool> is_linear = LinearLayers(config, decoder.layers.size());
-  const Bias bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias bias = ParseBias(config, "attention_bias");
   for (size_t i = 0; i < decoder.layers.size(); ++i) {
     LayerConfig& layer = decoder.layers[i];
     layer.norm = decoder.norm;

@@ -26,8 +26,8 @@ std::vector<bool> WhichSlide(const checkpoint::HfConfig& config, const std::vect
 DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
   const int64_t kv_heads = config.is_null("num_key_value_heads") ? 0 : 4;
   DecoderConfig decoder = ParseDecoder(config, {.kv_heads = kv_heads, .ties_embeddings = true, .rope_theta = 2e6});
-  const Bias attention_bias = config.Bool("attention_bias", false) ? Bias::kAdded : Bias::kNone;
-  const Bias mlp_bias = config.Bool("mlp_bias", false) ? Bias::kAdded : Bias::kNone;
+  const Bias attention_bias = ParseBias(config, "attention_bias");
+  const Bias mlp_bias = ParseBias(config, "mlp_bias");
   const std::vector<bool> rotates = RotatingLayers(config, decoder.layers.size());
   SetWindows(config, WhichSlide(config, rotates), decoder);
   for (size_t i = 0; i < decoder.layers.size(); ++i) {

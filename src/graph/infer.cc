@@ -36,14 +36,8 @@ std::vector<Value> InferMatMul(const Rule& rule) {
   rule.Check(weight.shape.size() == 2 && weight.shape[1] == x[1], "weight has shape ", weight.shape, ", x has shape ", x);
   CheckSegments(rule, attrs.segments, x[1]);
   const Shape out{x[0], weight.shape[0]};
-  if (attrs.has_bias) {
-    (void)rule.WeightOf(2, Layout::kVector, "bias");
-    rule.ExpectShape(2, {out[1]}, "bias");
-  }
-  if (attrs.has_residual) {
-    (void)rule.Matrix(num_inputs - 1, "residual");
-    rule.ExpectShape(num_inputs - 1, out, "residual");
-  }
+  if (attrs.has_bias) rule.ExpectVector(2, out[1], "bias");
+  if (attrs.has_residual) rule.ExpectMatrix(num_inputs - 1, out, "residual");
   return Like(out);
 }
 
@@ -52,8 +46,7 @@ std::vector<Value> InferRmsNorm(const Rule& rule) {
   const Shape& x = rule.Matrix(0, "x");
   rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
   rule.Check(attrs.width > 0 && x[1] % attrs.width == 0, "width ", attrs.width, " does not divide the ", x[1], " columns of x");
-  (void)rule.WeightOf(1, Layout::kVector, "weight");
-  rule.ExpectShape(1, {attrs.width}, "weight");
+  rule.ExpectVector(1, attrs.width, "weight");
   if (attrs.is_segmented()) CheckSegments(rule, attrs.segments, attrs.width);
   return Like(x);
 }
@@ -85,8 +78,7 @@ std::vector<Value> InferRope(const Rule& rule, Op op) {
   rule.ExpectShape(2, {is_per_row ? rule.graph().rows : positions, attrs.rotary_dim}, "table");
   if (op == Op::kNormRope) {
     rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
-    (void)rule.WeightOf(3, Layout::kVector, "norm weight");
-    rule.ExpectShape(3, {attrs.head_dim}, "norm weight");
+    rule.ExpectVector(3, attrs.head_dim, "norm weight");
   }
   return Like(x);
 }
@@ -140,18 +132,14 @@ std::vector<Value> InferAttention(const Rule& rule) {
   rule.ExpectShape(0, {rule.graph().rows, attrs.heads * attrs.head_dim}, "q");
   rule.Step(2, Source::kSlots, "slots");
   rule.Step(3, Source::kPositions, "positions");
-  if (attrs.has_sinks) {
-    (void)rule.WeightOf(4, Layout::kVector, "sinks");
-    rule.ExpectShape(4, {attrs.heads}, "sinks");
-  }
+  if (attrs.has_sinks) rule.ExpectVector(4, attrs.heads, "sinks");
   return Like({q[0], attrs.heads * attrs.value_dim()});
 }
 
 std::vector<Value> InferPair(const Rule& rule) {
   (void)rule.attrs<NoAttrs>();
   const Shape& x = rule.Matrix(0, "left operand");
-  (void)rule.Matrix(1, "right operand");
-  rule.ExpectShape(1, x, "right operand");
+  rule.ExpectMatrix(1, x, "right operand");
   return Like(x);
 }
 

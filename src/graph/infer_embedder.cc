@@ -9,8 +9,7 @@ std::vector<Value> InferLayerNorm(const Rule& rule) {
   const Shape& x = rule.Matrix(0, "x");
   rule.Check(attrs.eps > 0, "eps is ", attrs.eps, ", expected a positive number");
   rule.Check(attrs.width == x[1] && !attrs.is_segmented(), "width is ", attrs.width, ", expected the ", x[1], " columns of x in one run");
-  (void)rule.WeightOf(1, Layout::kVector, "weight"), (void)rule.WeightOf(2, Layout::kVector, "bias");
-  rule.ExpectShape(1, {x[1]}, "weight"), rule.ExpectShape(2, {x[1]}, "bias");
+  rule.ExpectVector(1, x[1], "weight"), rule.ExpectVector(2, x[1], "bias");
   return Like(x);
 }
 
@@ -22,7 +21,7 @@ std::vector<Value> InferAddPosition(const Rule& rule) {
   const Weight& table = rule.WeightOf(2, Layout::kTable, "table");
   rule.Check(table.shape.size() == 2 && table.shape[0] >= rule.graph().max_context && table.shape[1] == x[1], "table has shape ", table.shape,
              ", expected ", x[1], " columns for at least ", rule.graph().max_context, " positions");
-  (void)rule.WeightOf(3, Layout::kVector, "constant"), rule.ExpectShape(3, {x[1]}, "constant");
+  rule.ExpectVector(3, x[1], "constant");
   return Like(x);
 }
 

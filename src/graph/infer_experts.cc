@@ -15,10 +15,7 @@ std::vector<Value> InferRoute(const Rule& rule) {
   rule.Check(attrs.num_groups >= 1 && attrs.num_experts % attrs.num_groups == 0 && attrs.top_groups >= 1 && attrs.top_groups <= attrs.num_groups &&
                  attrs.top_k <= attrs.num_experts / attrs.num_groups * attrs.top_groups,
              "cannot take ", attrs.top_k, " experts from ", attrs.top_groups, " of ", attrs.num_groups, " groups");
-  if (rule.num_inputs() == 2) {
-    (void)rule.WeightOf(1, Layout::kVector, "correction bias");
-    rule.ExpectShape(1, {attrs.num_experts}, "correction bias");
-  }
+  if (rule.num_inputs() == 2) rule.ExpectVector(1, attrs.num_experts, "correction bias");
   std::vector<Value> outputs = Like({logits[0], attrs.top_k}, DType::kI32);
   outputs.push_back(Like({logits[0], attrs.top_k}).front());
   return outputs;

@@ -23,7 +23,6 @@ class Rule {
   [[nodiscard]] const Value& input(size_t i) const { return graph_.value(node_.inputs[i]); }
   [[nodiscard]] size_t num_inputs() const { return node_.inputs.size(); }
   [[nodiscard]] const Graph& graph() const { return graph_; }
-  [[nodiscard]] int64_t rows() const { return graph_.rows; }
 
   template <typename T>
   [[nodiscard]] const T& attrs() const {
@@ -56,16 +55,13 @@ class Rule {
   }
 
   void ExpectMatrix(size_t i, const Shape& expected, std::string_view what) const {
-    Check(Matrix(i, what) == expected, what, " has shape ", input(i).shape, ", expected ", expected);
+    (void)Matrix(i, what);
+    ExpectShape(i, expected, what);
   }
-  const Shape& WeightShape(size_t i, Layout layout, std::string_view what) const {
-    Check(input(i).source == Source::kWeight, what, " is not a weight");
-    const Weight& weight = graph_.weights[static_cast<size_t>(input(i).index)];
-    Check(weight.layout == layout, what, ' ', weight.name, " has another layout than this op reads");
-    return weight.shape;
-  }
+  // A weight that is one row of `size` numbers.
   void ExpectVector(size_t i, int64_t size, std::string_view what) const {
-    Check(WeightShape(i, Layout::kVector, what) == Shape{size}, what, " has shape ", input(i).shape, ", expected [", size, ']');
+    (void)WeightOf(i, Layout::kVector, what);
+    ExpectShape(i, {size}, what);
   }
   void ExpectState(int64_t floats, int64_t lookback) const {
     Check(input(0).source == Source::kState, "operand 0 is not a state");
@@ -77,7 +73,6 @@ class Rule {
     Check(input(i).source == Source::kSlots && input(i + 1).source == Source::kPositions, "operands ", i, " and ", i + 1,
           " are not the step's slots and positions");
   }
-  [[nodiscard]] std::vector<Value> Rows(int64_t cols) const { return {Value{.shape = {graph_.rows, cols}, .label = {}}}; }
 
  private:
   const Graph& graph_;

@@ -28,9 +28,11 @@ std::vector<float> Pairs(std::span<const float> x, std::span<const float> y, Fun
   return out;
 }
 
-// A row holds `n` gates, then their `n` partners.
+// A row holds its gates, then their partners.
 template <typename Function>
-std::vector<float> GatedPairs(std::span<const float> x, size_t n, Function function) {
+std::vector<float> GatedPairs(const Operand& in, Function function) {
+  const std::span<const float> x = in.f32;
+  const size_t n = in.cols / 2;
   std::vector<float> out;
   for (size_t row = 0; row < x.size(); row += 2 * n) {
     for (size_t i = 0; i < n; ++i) out.push_back(static_cast<float>(function(x[row + i], x[row + n + i])));
@@ -40,13 +42,13 @@ std::vector<float> GatedPairs(std::span<const float> x, size_t n, Function funct
 
 }  // namespace
 
-std::vector<float> InterpretElementwise(const Node& node, std::span<const std::span<const float>> operands, size_t cols) {
-  const std::span<const float> x = operands[0];
+std::vector<float> InterpretElementwise(const Node& node, std::span<const Operand> operands) {
+  const std::span<const float> x = operands[0].f32;
   switch (node.op) {
     case Op::kAdd:
-      return Pairs(x, operands[1], [](double a, double b) { return a + b; });
+      return Pairs(x, operands[1].f32, [](double a, double b) { return a + b; });
     case Op::kMul:
-      return Pairs(x, operands[1], [](double a, double b) { return a * b; });
+      return Pairs(x, operands[1].f32, [](double a, double b) { return a * b; });
     case Op::kScale:
       return Each(x, [factor = std::get<ScalarAttrs>(node.attrs).value](double a) { return a * factor; });
     case Op::kSoftcap:
@@ -55,12 +57,16 @@ std::vector<float> InterpretElementwise(const Node& node, std::span<const std::s
       return Each(x, SiluOf);
     case Op::kGeluTanh:
       return Each(x, GeluTanhOf);
+    case Op::kGelu:
+      return Each(x, [](double a) { return a / 2 * std::erfc(-a / std::numbers::sqrt2); });
+    case Op::kTanh:
+      return Each(x, [](double a) { return std::tanh(a); });
     case Op::kGatedSilu:
-      return GatedPairs(x, cols, [](double gate, double up) { return SiluOf(gate) * up; });
+      return GatedPairs(operands[0], [](double gate, double up) { return SiluOf(gate) * up; });
     case Op::kGatedGeluTanh:
-      return GatedPairs(x, cols, [](double gate, double up) { return GeluTanhOf(gate) * up; });
+      return GatedPairs(operands[0], [](double gate, double up) { return GeluTanhOf(gate) * up; });
     default:
-      return GatedPairs(x, cols, [&](double gate, double up) { return ClampedOf(gate, up, std::get<ClampAttrs>(node.attrs)); });
+      return GatedPairs(operands[0], [&](double gate, double up) { return ClampedOf(gate, up, std::get<ClampAttrs>(node.attrs)); });
   }
 }
 

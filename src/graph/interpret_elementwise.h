@@ -4,10 +4,11 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "graph/interpret_operand.h"
 
 namespace intaglio::graph {
 
-// Runs Add, Mul, Scale, Softcap, Silu, GeluTanh, GatedSilu, GatedGeluTanh or GatedClamped over live rows; `cols` are the output's columns.
-[[nodiscard]] std::vector<float> InterpretElementwise(const Node& node, std::span<const std::span<const float>> operands, size_t cols);
+// Runs Add, Mul, Scale, Softcap, Silu, GeluTanh, Gelu, Tanh, GatedSilu, GatedGeluTanh or GatedClamped over live rows.
+[[nodiscard]] std::vector<float> InterpretElementwise(const Node& node, std::span<const Operand> operands);
 
 }  // namespace intaglio::graph

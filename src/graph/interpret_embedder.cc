@@ -2,16 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "base/fail.h"
 
 namespace intaglio::graph {
 namespace {
 
-using Operands = std::span<const EmbedderOperand>;
+using Operands = std::span<const Operand>;
 
-std::vector<float> LayerNorm(Operands in, size_t cols, double eps) {
+std::vector<float> LayerNorm(Operands in, double eps) {
+  const size_t cols = in[0].cols;
   const std::span<const float> x = in[0].f32, weight = in[1].f32, bias = in[2].f32;
   std::vector<float> out;
   for (size_t row = 0; row < x.size(); row += cols) {
@@ -25,7 +25,9 @@ std::vector<float> LayerNorm(Operands in, size_t cols, double eps) {
   return out;
 }
 
-std::vector<float> UnitNorm(std::span<const float> x, size_t cols) {
+std::vector<float> UnitNorm(Operands in) {
+  const std::span<const float> x = in[0].f32;
+  const size_t cols = in[0].cols;
   std::vector<float> out;
   for (size_t row = 0; row < x.size(); row += cols) {
     double squares = 0;
@@ -36,7 +38,8 @@ std::vector<float> UnitNorm(std::span<const float> x, size_t cols) {
   return out;
 }
 
-std::vector<float> AddPosition(Operands in, size_t cols) {
+std::vector<float> AddPosition(Operands in) {
+  const size_t cols = in[0].cols;
   const std::span<const float> x = in[0].f32, table = in[2].f32, constant = in[3].f32;
   std::vector<float> out;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -46,7 +49,8 @@ std::vector<float> AddPosition(Operands in, size_t cols) {
   return out;
 }
 
-std::vector<float> Pool(Operands in, size_t cols, PoolMode mode) {
+std::vector<float> Pool(Operands in, PoolMode mode) {
+  const size_t cols = in[0].cols;
   const std::span<const float> x = in[0].f32;
   std::vector<float> out;
   for (int32_t last : in[2].i32) {
@@ -61,29 +65,18 @@ std::vector<float> Pool(Operands in, size_t cols, PoolMode mode) {
   return out;
 }
 
-template <typename Function>
-std::vector<float> Elementwise(std::span<const float> x, Function function) {
-  std::vector<float> out;
-  for (float element : x) out.push_back(static_cast<float>(function(static_cast<double>(element))));
-  return out;
-}
-
 }  // namespace
 
-std::vector<float> InterpretEmbedder(const Node& node, Operands in, size_t cols) {
+std::vector<float> InterpretEmbedder(const Node& node, Operands in) {
   switch (node.op) {
-    case Op::kTanh:
-      return Elementwise(in[0].f32, [](double x) { return std::tanh(x); });
-    case Op::kGelu:
-      return Elementwise(in[0].f32, [](double x) { return x / 2 * std::erfc(-x / std::numbers::sqrt2); });
     case Op::kLayerNorm:
-      return LayerNorm(in, cols, std::get<NormAttrs>(node.attrs).eps);
+      return LayerNorm(in, std::get<NormAttrs>(node.attrs).eps);
     case Op::kUnitNorm:
-      return UnitNorm(in[0].f32, cols);
+      return UnitNorm(in);
     case Op::kAddPosition:
-      return AddPosition(in, cols);
+      return AddPosition(in);
     default:
-      return Pool(in, cols, std::get<PoolAttrs>(node.attrs).mode);
+      return Pool(in, std::get<PoolAttrs>(node.attrs).mode);
   }
 }
 

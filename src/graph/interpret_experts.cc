@@ -80,7 +80,7 @@ std::vector<Buffer> Group(const ExpertAttrs& attrs, std::span<const int32_t> ids
   return out;
 }
 
-Buffer Gather(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
+Buffer Gather(const ExpertAttrs& attrs, std::span<const Operand> in) {
   const size_t cols = in[0].cols, top_k = in[1].cols;
   Buffer out;
   out.f32.resize(in[1].i32.size() * cols);
@@ -92,7 +92,7 @@ Buffer Gather(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
   return out;
 }
 
-Buffer MatMul(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
+Buffer MatMul(const ExpertAttrs& attrs, std::span<const Operand> in) {
   const size_t k = in[1].cols, n = in[1].f32.size() / k / static_cast<size_t>(attrs.num_experts);
   Buffer out;
   for (size_t expert = 0; expert < static_cast<size_t>(attrs.num_experts); ++expert) {
@@ -107,7 +107,7 @@ Buffer MatMul(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
   return out;
 }
 
-Buffer Combine(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
+Buffer Combine(const ExpertAttrs& attrs, std::span<const Operand> in) {
   const size_t cols = in[0].cols, top_k = in[1].cols;
   Buffer out;
   for (size_t first = 0; first < in[1].i32.size(); first += top_k) {
@@ -123,7 +123,7 @@ Buffer Combine(const ExpertAttrs& attrs, std::span<const ExpertOperand> in) {
   return out;
 }
 
-Buffer HeadMatMul(const HeadAttrs& attrs, std::span<const ExpertOperand> in) {
+Buffer HeadMatMul(const HeadAttrs& attrs, std::span<const Operand> in) {
   const size_t cols = in[0].cols, k = cols / static_cast<size_t>(attrs.heads), out_cols = in[1].f32.size() / k,
                n = out_cols / static_cast<size_t>(attrs.heads);
   Buffer out;
@@ -137,7 +137,7 @@ Buffer HeadMatMul(const HeadAttrs& attrs, std::span<const ExpertOperand> in) {
   return out;
 }
 
-Buffer HeadConcat(const HeadAttrs& attrs, std::span<const ExpertOperand> in) {
+Buffer HeadConcat(const HeadAttrs& attrs, std::span<const Operand> in) {
   const auto heads = static_cast<size_t>(attrs.heads);
   const size_t a_size = in[0].cols / heads, b_size = attrs.is_shared ? in[1].cols : in[1].cols / heads;
   Buffer out;
@@ -151,7 +151,7 @@ Buffer HeadConcat(const HeadAttrs& attrs, std::span<const ExpertOperand> in) {
 
 }  // namespace
 
-std::vector<Buffer> InterpretExperts(const Node& node, std::span<const ExpertOperand> in) {
+std::vector<Buffer> InterpretExperts(const Node& node, std::span<const Operand> in) {
   if (node.op == Op::kRoute) {
     std::vector<Buffer> out(2);
     const std::span<const float> bias = in.size() == 2 ? in[1].f32 : std::span<const float>();

@@ -128,17 +128,17 @@ std::vector<float> Gate(const Node& node, std::span<const float> x, std::span<co
 
 }  // namespace
 
-std::vector<float> InterpretRecurrent(const RecurrentStep& s, Operands operands, KvState& kv) {
+std::vector<float> InterpretRecurrent(const RecurrentStep& s, std::span<const Operand> operands, KvState& kv) {
   const auto& [graph, node, step] = s;
-  if (node.op == Op::kScaleColumns || node.op == Op::kSigmoidGate) return Gate(node, operands[0], operands[1]);
+  if (node.op == Op::kScaleColumns || node.op == Op::kSigmoidGate) return Gate(node, operands[0].f32, operands[1].f32);
   const State& state = graph.states[static_cast<size_t>(graph.value(node.inputs[0]).index)];
   std::vector<float> out;
   for (size_t row = 0; row < step.slots.size(); ++row) {
     std::vector<std::span<const float>> row_operands;
     for (size_t i = 1; i < operands.size(); ++i) {
-      const Value& value = graph.value(node.inputs[i]);
-      const auto cols = static_cast<size_t>(value.shape.back());
-      row_operands.push_back(value.source == Source::kNode ? operands[i].subspan(row * cols, cols) : operands[i]);
+      const auto& [f32, i32, cols] = operands[i];
+      const bool has_rows = graph.value(node.inputs[i]).source == Source::kNode;
+      row_operands.push_back(has_rows ? f32.subspan(row * cols, cols) : f32);
     }
     Row result = RunRow(node, row_operands, EntriesBefore(state, step, row, kv));
     out.insert(out.end(), result.out.begin(), result.out.end());

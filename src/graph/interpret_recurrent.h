@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "graph/interpret_operand.h"
 #include "graph/interpreter.h"
 
 namespace intaglio::graph {
@@ -12,9 +13,9 @@ struct RecurrentStep {
   const Node& node;
   const StepInputs& step;
 };
-// The output of ScaleColumns, SigmoidGate, CausalConv, GatedDeltaRule or SsmScan, live rows only. `operands`: the node's f32 ones by position.
+// The output of ScaleColumns, SigmoidGate, CausalConv, GatedDeltaRule or SsmScan, live rows only.
 // A row's state is what the position before it left in `kv`, in this step or an earlier one; zeros where the sequence begins.
 // Throws Error kInvalidArgument for a row whose earlier positions are missing.
-[[nodiscard]] std::vector<float> InterpretRecurrent(const RecurrentStep& step, std::span<const std::span<const float>> operands, KvState& kv);
+[[nodiscard]] std::vector<float> InterpretRecurrent(const RecurrentStep& step, std::span<const Operand> operands, KvState& kv);
 
 }  // namespace intaglio::graph

@@ -8,6 +8,7 @@
 #include "graph/interpret_elementwise.h"
 #include "graph/interpret_embedder.h"
 #include "graph/interpret_experts.h"
+#include "graph/interpret_operand.h"
 #include "graph/interpret_recurrent.h"
 #include "graph/load_weight.h"
 #include "graph/op_table.h"
@@ -64,6 +65,7 @@ class Run {
     if (value.source == Source::kWeight) return weights_[static_cast<size_t>(value.index)];
     return buffers_[static_cast<size_t>(node.inputs[i])].f32;
   }
+  [[nodiscard]] std::vector<Operand> OperandsOf(const Node& node) const;
   [[nodiscard]] size_t Cols(ValueId id) const { return static_cast<size_t>(graph_.value(id).shape.back()); }
   [[nodiscard]] std::vector<float>& Out(const Node& node) { return buffers_[static_cast<size_t>(node.outputs[0])].f32; }
   [[nodiscard]] int32_t LayerOf(ValueId cache) const { return graph_.kv_caches[static_cast<size_t>(graph_.value(cache).index)].layer; }
@@ -94,6 +96,16 @@ class Run {
   KvState& kv_;
   std::vector<Buffer> buffers_;
 };
+
+std::vector<Operand> Run::OperandsOf(const Node& node) const {
+  std::vector<Operand> operands;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const bool has_shape = !graph_.value(node.inputs[i]).shape.empty();
+    const std::vector<int32_t>& integers = buffers_[static_cast<size_t>(node.inputs[i])].i32;
+    operands.push_back({.f32 = In(node, i), .i32 = integers, .cols = has_shape ? Cols(node.inputs[i]) : 0});
+  }
+  return operands;
+}
 
 std::vector<float> Normalised(std::span<const float> x, std::span<const float> weight, float eps) {
   const size_t width = weight.size();
@@ -240,11 +252,7 @@ void Run::Attention(const Node& node) {
   }
 }
 
-void Run::Recurrent(const Node& node) {
-  std::vector<std::span<const float>> operands;
-  for (size_t i = 0; i < node.inputs.size(); ++i) operands.push_back(In(node, i));
-  Out(node) = InterpretRecurrent({.graph = graph_, .node = node, .step = step_}, operands, kv_);
-}
+void Run::Recurrent(const Node& node) { Out(node) = InterpretRecurrent({.graph = graph_, .node = node, .step = step_}, OperandsOf(node), kv_); }
 
 void Run::GatherRows(const Node& node) {
   const size_t cols = Cols(node.inputs[0]);
@@ -264,26 +272,14 @@ void Run::Sample(const Node& node) {
   buffers_[static_cast<size_t>(node.outputs[1])].f32.resize(logits.size() / cols * kLogprobCols);
 }
 
-void Run::Elementwise(const Node& node) {
-  std::vector<std::span<const float>> operands;
-  for (size_t i = 0; i < node.inputs.size(); ++i) operands.push_back(In(node, i));
-  Out(node) = InterpretElementwise(node, operands, Cols(node.outputs[0]));
-}
+void Run::Elementwise(const Node& node) { Out(node) = InterpretElementwise(node, OperandsOf(node)); }
 
 void Run::Experts(const Node& node) {
-  std::vector<ExpertOperand> operands;
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    operands.push_back({.f32 = In(node, i), .i32 = buffers_[static_cast<size_t>(node.inputs[i])].i32, .cols = Cols(node.inputs[i])});
-  }
-  std::vector<Buffer> outputs = InterpretExperts(node, operands);
+  std::vector<Buffer> outputs = InterpretExperts(node, OperandsOf(node));
   for (size_t i = 0; i < outputs.size(); ++i) buffers_[static_cast<size_t>(node.outputs[i])] = std::move(outputs[i]);
 }
 
-void Run::Embedder(const Node& node) {
-  std::vector<EmbedderOperand> operands;
-  for (size_t i = 0; i < node.inputs.size(); ++i) operands.push_back({.f32 = In(node, i), .i32 = buffers_[static_cast<size_t>(node.inputs[i])].i32});
-  Out(node) = InterpretEmbedder(node, operands, Cols(node.outputs[0]));
-}
+void Run::Embedder(const Node& node) { Out(node) = InterpretEmbedder(node, OperandsOf(node)); }
 
 struct Run::Meaning {
   Op op;
@@ -310,8 +306,8 @@ constexpr auto Run::Meanings() {
       {Op::kSoftcap, &Run::Elementwise},
       {Op::kSilu, &Run::Elementwise},
       {Op::kGeluTanh, &Run::Elementwise},
-      {Op::kGelu, &Run::Embedder},
-      {Op::kTanh, &Run::Embedder},
+      {Op::kGelu, &Run::Elementwise},
+      {Op::kTanh, &Run::Elementwise},
       {Op::kLayerNorm, &Run::Embedder},
       {Op::kUnitNorm, &Run::Embedder},
       {Op::kAddPosition, &Run::Embedder},

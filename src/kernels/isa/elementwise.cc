@@ -1,4 +1,6 @@
 // Kernels that look at one element of each operand. A task is one row; exactly `cols` columns are stored.
+#include <algorithm>
+
 #include "kernels/isa/activations.h"
 #include "kernels/params.h"
 
@@ -44,6 +46,12 @@ void Scale(const KernelCall& call, const StepView&, int, int64_t row, std::byte*
 void ScaleColumns(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const float *x = call[1].f32(row), *vector = call[2].f32();
   ForLanes(call[0].cols, call[0].f32(row), [x, vector](auto load) { return Mul(load(x), load(vector)); });
+}
+
+void ScaleByPosition(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
+  const float* x = call[1].f32(row);
+  const F32 factor = Set(*call[2].f32(std::clamp<int64_t>(step.positions[row], 0, call[2].rows - 1)));
+  ForLanes(call[0].cols, call[0].f32(row), [=](auto load) { return Mul(load(x), factor); });
 }
 
 void SigmoidGate(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {

@@ -62,14 +62,6 @@ void Rotary(const KernelCall& call, const StepView& step, int, int64_t row, std:
   }
 }
 
-void ScaleByPosition(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
-  const Tensor &out = call[0], &x = call[1], &table = call[2];
-  const F32 factor = Set(*table.f32(std::clamp<int64_t>(step.positions[row], 0, table.rows - 1)));
-  for (int64_t i = 0; i < out.cols; i += kLanes) {
-    StoreFirst(out.f32(row) + i, Mul(LoadFirst(x.f32(row) + i, LanesLeft(i, out.cols)), factor), LanesLeft(i, out.cols));
-  }
-}
-
 void NormRope(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
   const Tensor &out = call[0], &x = call[1], &weight = call[3];
   const int64_t head_dim = call.params.ints[rope_params::kHeadDim];

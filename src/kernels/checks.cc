@@ -22,10 +22,6 @@ const char* CheckSameShape(const KernelCall& call, int num_inputs) noexcept {
   return CheckDomain(call);
 }
 
-bool IsSegmentation(const int64_t* borders, int64_t width) {
-  return borders[0] == 0 && borders[kSegments] == width && std::is_sorted(borders, borders + kSegments + 1);
-}
-
 // Rope's parameters and table; shapes of x and out are checked already.
 const char* CheckRotation(const KernelCall& call) noexcept {
   const int64_t head_dim = call.params.ints[rope_params::kHeadDim], rotary_dim = call.params.ints[rope_params::kRotaryDim];
@@ -45,6 +41,17 @@ const char* CheckRotation(const KernelCall& call) noexcept {
 bool IsMatrix(const Tensor& tensor) noexcept {
   if (!tensor.is_present() || tensor.dtype != DType::kF32) return false;
   return tensor.rows > 0 && tensor.cols > 0 && tensor.stride >= tensor.cols && tensor.stride <= kMaxBytes / 4 / tensor.rows;
+}
+
+bool IsRow(const Tensor& tensor, int64_t cols) noexcept { return IsMatrix(tensor) && tensor.rows == 1 && tensor.cols == cols; }
+
+bool IsSegmentation(const int64_t* borders, int64_t width) noexcept {
+  return borders[0] == 0 && borders[kSegments] == width && std::is_sorted(borders, borders + kSegments + 1);
+}
+
+const char* CheckAlike(const KernelCall& call) noexcept {
+  if (!IsMatrix(call[0]) || !IsMatrix(call[1])) return "an operand is not an f32 matrix";
+  return call[1].rows == call[0].rows && call[1].cols == call[0].cols ? nullptr : "the input is shaped unlike the output";
 }
 
 int64_t LiveRows(const KernelCall& call, const StepView& step) noexcept {
@@ -87,7 +94,7 @@ const char* CheckRmsNorm(const KernelCall& call) noexcept {
   if (const char* problem = CheckSameShape(call, 1)) return problem;
   const int64_t width = call.params.ints[norm_params::kWidth];
   if (width < 1 || call[0].cols % width != 0) return "the norm's width does not divide the columns";
-  if (!IsMatrix(call[2]) || call[2].rows != 1 || call[2].cols != width) return "the norm's weight is not one row of its width";
+  if (!IsRow(call[2], width)) return "the norm's weight is not one row of its width";
   const int64_t* borders = &call.params.ints[norm_params::kBorders];
   if (borders[kSegments] == 0) return nullptr;
   return IsSegmentation(borders, width) ? nullptr : "the norm's segments are not ascending from 0 to its width";
@@ -112,8 +119,7 @@ const char* CheckScaleByPosition(const KernelCall& call) noexcept {
 
 const char* CheckNormRope(const KernelCall& call) noexcept {
   if (const char* problem = CheckRope(call)) return problem;
-  const bool is_weight = IsMatrix(call[3]) && call[3].rows == 1 && call[3].cols == call.params.ints[rope_params::kHeadDim];
-  return is_weight ? nullptr : "the norm's weight is not one row of the head size";
+  return IsRow(call[3], call.params.ints[rope_params::kHeadDim]) ? nullptr : "the norm's weight is not one row of the head size";
 }
 
 }  // namespace intaglio::kernels

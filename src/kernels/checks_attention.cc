@@ -52,7 +52,7 @@ const char* CheckAttention(const KernelCall& call) noexcept {
   if (!IsMatrix(out) || !IsMatrix(q)) return "queries or output are not an f32 matrix";
   const bool fit = q.cols == heads * Int(call, attention_params::kHeadDim) && out.cols == heads * ValueDim(call) && q.rows == out.rows;
   if (!fit) return "queries or output are not shaped as the query heads";
-  if (sinks.is_present() && (!IsMatrix(sinks) || sinks.rows != 1 || sinks.cols != heads)) return "the sinks are not one row of the query heads";
+  if (sinks.is_present() && !IsRow(sinks, heads)) return "the sinks are not one row of the query heads";
   // A workspace that is too small for a step is not used in it, so any size is safe; only its shape must be plain.
   if (workspace.is_present() && (!IsMatrix(workspace) || workspace.stride != workspace.cols)) return "the workspace is not a dense f32 matrix";
   return nullptr;

@@ -2,27 +2,17 @@
 #include "kernels/checks.h"
 
 namespace intaglio::kernels {
-namespace {
-
-bool IsRowOf(const Tensor& tensor, int64_t cols) { return IsMatrix(tensor) && tensor.rows == 1 && tensor.cols == cols; }
-
-const char* CheckAlike(const KernelCall& call) noexcept {
-  if (!IsMatrix(call[0]) || !IsMatrix(call[1])) return "an operand is not an f32 matrix";
-  return call[1].rows == call[0].rows && call[1].cols == call[0].cols ? nullptr : "the input is shaped unlike the output";
-}
-
-}  // namespace
 
 const char* CheckLayerNorm(const KernelCall& call) noexcept {
   if (const char* problem = CheckAlike(call)) return problem;
-  if (!IsRowOf(call[2], call[0].cols) || !IsRowOf(call[3], call[0].cols)) return "the norm's weight or bias is not one row as wide as the input";
+  if (!IsRow(call[2], call[0].cols) || !IsRow(call[3], call[0].cols)) return "the norm's weight or bias is not one row as wide as the input";
   return CheckDomain(call);
 }
 
 const char* CheckAddPosition(const KernelCall& call) noexcept {
   if (const char* problem = CheckAlike(call)) return problem;
   if (!IsMatrix(call[2]) || call[2].cols != call[0].cols) return "the table of positions is not as wide as the input";
-  if (!IsRowOf(call[3], call[0].cols)) return "the constant is not one row as wide as the input";
+  if (!IsRow(call[3], call[0].cols)) return "the constant is not one row as wide as the input";
   return CheckStepRows(call, Domain::kRows);
 }
 

@@ -4,23 +4,18 @@
 
 #include "kernels/checks.h"
 #include "kernels/expert_rows.h"
+#include "kernels/matmul_tasks.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"
 #include "kernels/workspace.h"
 
 namespace intaglio::kernels {
 
-int64_t MatMulTasks(const KernelCall&, const StepView&, int stage) noexcept;
-
 namespace {
-
-constexpr int64_t kMaxSide = int64_t{1} << 30;   // keeps products of two sides within 64 bits
 
 bool IsChoices(const Tensor& t, int64_t rows, int64_t k) {
   return t.is_present() && t.dtype == DType::kI32 && t.rows == rows && t.cols == k && t.stride >= k;
 }
-
-int64_t BlockRows(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
 // Row `expert` of the offsets, within the rows that exist whatever a hostile plan put there.
 int64_t Offset(const KernelCall& call, int64_t rows, int64_t expert) { return std::clamp<int64_t>(call[3].i32()[expert], 0, rows); }
@@ -36,13 +31,12 @@ const char* CheckExpertMatMul(const KernelCall& call, DType dtype) noexcept {
   if (!IsMatrix(out) || !IsMatrix(x)) return "an operand is not an f32 matrix";
   if (out.rows != x.rows || out.rows > kMaxSide || out.cols > kMaxSide) return "input and output differ in rows";
   if (!weight.is_present() || weight.dtype != dtype || weight.cols != x.cols || weight.cols > kMaxSide) return "the weights do not fit the input";
-  if (weight.rows != NumExperts(call) * BlockRows(out.cols)) return "the weights are not one packed matrix for each expert";
+  if (weight.rows != NumExperts(call) * NumBlocks(out.cols) * kLanes) return "the weights are not one packed matrix for each expert";
   if (!offsets.is_present() || offsets.dtype != DType::kI32 || offsets.rows != 1 || offsets.cols != NumExperts(call) + 1)
     return "the offsets are not one for each expert";
   if (bias.is_present() && (!IsMatrix(bias) || bias.rows != NumExperts(call) || bias.cols != out.cols))
     return "the bias is not one row for each expert";
-  const int64_t* borders = &call.params.ints[expert_params::kBorders];
-  if (borders[0] != 0 || borders[kSegments] != x.cols || !std::is_sorted(borders, borders + kSegments + 1)) return "the segments do not cover K";
+  if (!IsSegmentation(&call.params.ints[expert_params::kBorders], x.cols)) return "the segments do not cover K";
   const int64_t floats = MatMulWorkspaceBytes(x.rows, x.cols) / static_cast<int64_t>(sizeof(float));
   if (x.rows > 1 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < floats)) return "the workspace is too small";
   return CheckDomain(call);
@@ -65,7 +59,7 @@ ExpertShare ShareOfExpert(const KernelCall& call, const StepView& step, int64_t 
   operands[0] = {
       .data = reinterpret_cast<std::byte*>(out.f32(begin)), .rows = end - begin, .cols = out.cols, .stride = out.stride, .dtype = DType::kF32};
   operands[1] = {.data = reinterpret_cast<std::byte*>(x.f32(begin)), .rows = end - begin, .cols = x.cols, .stride = x.stride, .dtype = DType::kF32};
-  operands[2] = {.data = weight.data + expert * (BlockRows(out.cols) / kLanes) * PackedBlockBytes(weight.cols, weight.dtype),
+  operands[2] = {.data = weight.data + expert * NumBlocks(out.cols) * PackedBlockBytes(weight.cols, weight.dtype),
                  .rows = out.cols,
                  .cols = weight.cols,
                  .stride = weight.cols,
@@ -111,7 +105,7 @@ const char* CheckRoute(const KernelCall& call) noexcept {
   if (ids.cols < 1 || ids.cols > route_params::kMaxTopK || ids.cols > logits.cols) return "the number of experts per row is out of range";
   if (!IsChoices(ids, logits.rows, ids.cols) || !IsMatrix(weights) || weights.rows != ids.rows || weights.cols != ids.cols)
     return "ids and weights are not one for each choice";
-  if (bias.is_present() && (!IsMatrix(bias) || bias.rows != 1 || bias.cols != logits.cols)) return "the correction bias is not one for each expert";
+  if (bias.is_present() && !IsRow(bias, logits.cols)) return "the correction bias is not one for each expert";
   const int64_t scoring = call.params.ints[route_params::kScoring], groups = call.params.ints[route_params::kNumGroups],
                 top = call.params.ints[route_params::kTopGroups];
   if (scoring < 0 || scoring > 2) return "the scoring is unknown";

@@ -1,18 +1,13 @@
 // Task counts and operand checks of the kernels that work head by head (multi-head latent attention).
-#include <algorithm>
-
 #include "kernels/checks.h"
 #include "kernels/head_share.h"
+#include "kernels/matmul_tasks.h"
 #include "kernels/pack.h"
 #include "kernels/workspace.h"
 
 namespace intaglio::kernels {
 
-int64_t MatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept;
-
 namespace {
-
-constexpr int64_t kMaxSide = int64_t{1} << 30;   // keeps products of two sides within 64 bits
 
 int64_t NumHeads(const KernelCall& call) { return call.params.ints[head_params::kHeads]; }
 
@@ -33,11 +28,9 @@ const char* CheckHeadMatMul(const KernelCall& call, DType dtype) noexcept {
   if (heads < 1 || heads > kMaxSide) return "the number of heads is out of range";
   if (!IsSplit(out, heads) || !IsSplit(x, heads)) return "an operand is not an f32 matrix of whole heads";
   if (out.rows != x.rows) return "input and output differ in rows";
-  const int64_t block_rows = (out.cols / heads + kLanes - 1) / kLanes * kLanes;
   if (!weight.is_present() || weight.dtype != dtype || weight.cols != x.cols / heads) return "the weights do not fit the input";
-  if (weight.rows != heads * block_rows) return "the weights are not one packed matrix for each head";
-  const int64_t* borders = &call.params.ints[head_params::kBorders];
-  if (borders[0] != 0 || borders[kSegments] != weight.cols || !std::is_sorted(borders, borders + kSegments + 1)) return "the segments do not cover K";
+  if (weight.rows != heads * NumBlocks(out.cols / heads) * kLanes) return "the weights are not one packed matrix for each head";
+  if (!IsSegmentation(&call.params.ints[head_params::kBorders], weight.cols)) return "the segments do not cover K";
   const int64_t floats = MatMulWorkspaceBytes(x.rows, x.cols) / static_cast<int64_t>(sizeof(float));
   if (x.rows > 1 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < floats)) return "the workspace is too small";
   return CheckDomain(call);
@@ -55,7 +48,7 @@ KernelCall ShareOfHead(const KernelCall& call, int64_t head) noexcept {
   operands[0] = Columns(out, head * n, n);
   operands[1] = Columns(x, head * k, k);
   operands[2] = weight;
-  operands[2].data += head * ((n + kLanes - 1) / kLanes) * PackedBlockBytes(k, weight.dtype);
+  operands[2].data += head * NumBlocks(n) * PackedBlockBytes(k, weight.dtype);
   operands[2].rows = n;
   if (workspace.is_present()) operands[5] = Columns(workspace, head * out.rows * k, out.rows * k);
   return share;

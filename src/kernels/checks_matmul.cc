@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t kTaskWeightBytes = 128 << 10;
 constexpr int64_t kMinTasks = 32;              // where columns allow it
 constexpr int64_t kTaskPackedFloats = 16 << 10;
-constexpr int64_t kMaxSide = int64_t{1} << 30; // keeps products of two sides within 64 bits
 
 constexpr int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -36,7 +35,7 @@ const char* CheckMatMul(const KernelCall& call, DType dtype) noexcept {
   if (const char* problem = CheckPacked(weight, dtype, x.cols)) return problem;
   if (out.cols != weight.rows) return "the output has another number of columns than the weight has rows";
   if (x.rows != out.rows || out.rows > kMaxSide) return "input and output differ in rows";
-  if (bias.is_present() && (!IsMatrix(bias) || bias.rows != 1 || bias.cols != out.cols)) return "the bias is not one row of the output's width";
+  if (bias.is_present() && !IsRow(bias, out.cols)) return "the bias is not one row of the output's width";
   if (residual.is_present() && (!IsMatrix(residual) || residual.rows != out.rows || residual.cols != out.cols)) {
     return "the residual is shaped unlike the output";
   }
@@ -66,7 +65,7 @@ MatMulCut CutMatMul(const KernelCall& call, const StepView& step) noexcept {
   MatMulCut cut;
   cut.rows = std::min<int64_t>(LiveRows(call, step), out.rows);
   cut.row_chunks = (cut.rows + kMatMulChunkRows - 1) / kMatMulChunkRows;
-  cut.blocks = (weight.rows + kLanes - 1) / kLanes;
+  cut.blocks = NumBlocks(weight.rows);
   const int64_t by_bytes = kTaskWeightBytes / PackedBlockBytes(weight.cols, weight.dtype), by_tasks = cut.blocks / kMinTasks;
   cut.blocks_per_task = RoundUp(std::max<int64_t>(1, std::min(by_bytes, by_tasks)), 4);
   cut.block_groups = (cut.blocks + cut.blocks_per_task - 1) / cut.blocks_per_task;
@@ -75,7 +74,6 @@ MatMulCut CutMatMul(const KernelCall& call, const StepView& step) noexcept {
   return cut;
 }
 
-// Stage 0 packs the activations, stage 1 multiplies. A single row needs no packing.
 int64_t MatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept {
   const MatMulCut cut = CutMatMul(call, step);
   if (stage == 0) return cut.rows > 1 ? cut.row_chunks * cut.k_ranges : 0;

@@ -1,6 +1,4 @@
 // Operand checks of the kernels of recurrent layers.
-#include <algorithm>
-
 #include "kernels/checks.h"
 #include "kernels/state_rows.h"
 
@@ -16,8 +14,6 @@ const char* CheckState(const KernelCall& call, int64_t floats) noexcept {
   return nullptr;
 }
 
-bool IsVector(const Tensor& tensor, int64_t size) noexcept { return IsMatrix(tensor) && tensor.rows == 1 && tensor.cols == size; }
-
 // gated_delta_rule and ssm_scan: `gates_a_head` columns of operand 3 for every value head.
 const char* CheckRecurrence(const KernelCall& call, int64_t gates_a_head) noexcept {
   using namespace recurrence_params;
@@ -32,7 +28,7 @@ const char* CheckRecurrence(const KernelCall& call, int64_t gates_a_head) noexce
     return "the input is not an f32 matrix of keys, queries and values";
   if (!IsMatrix(call[3]) || call[3].rows != call[0].rows || call[3].cols != gates_a_head * value_heads)
     return "the gates are not those of the value heads";
-  if (!IsVector(call[4], value_heads) || !IsVector(call[5], value_heads)) return "the weights of the gates are not one row of the value heads";
+  if (!IsRow(call[4], value_heads) || !IsRow(call[5], value_heads)) return "the weights of the gates are not one row of the value heads";
   const int64_t floats = RecurrenceTasksOfSequence(call) * ((key_dim + kKeyUnit - 1) / kKeyUnit * kKeyUnit) * kLanes;
   if (const char* problem = CheckState(call, floats)) return problem;
   return CheckStepRows(call, Domain::kRows);
@@ -41,9 +37,8 @@ const char* CheckRecurrence(const KernelCall& call, int64_t gates_a_head) noexce
 }  // namespace
 
 const char* CheckScaleColumns(const KernelCall& call) noexcept {
-  if (!IsMatrix(call[0]) || !IsMatrix(call[1])) return "an operand is not an f32 matrix";
-  if (call[1].rows != call[0].rows || call[1].cols != call[0].cols) return "the input is shaped unlike the output";
-  if (!IsVector(call[2], call[0].cols)) return "the vector is not one row as wide as the output";
+  if (const char* problem = CheckAlike(call)) return problem;
+  if (!IsRow(call[2], call[0].cols)) return "the vector is not one row as wide as the output";
   return CheckDomain(call);
 }
 
@@ -61,7 +56,7 @@ const char* CheckCausalConv(const KernelCall& call) noexcept {
   if (call[2].rows != call[0].rows || call[2].cols != call[0].cols) return "the input is shaped unlike the output";
   if (!IsMatrix(call[3]) || call[3].rows > recurrence_limits::kMaxTaps || call[3].cols != call[0].cols)
     return "the weight is not an f32 matrix with a row for every tap";
-  if (call[4].is_present() && !IsVector(call[4], call[0].cols)) return "the bias is not one row as wide as the output";
+  if (call[4].is_present() && !IsRow(call[4], call[0].cols)) return "the bias is not one row as wide as the output";
   if (const char* problem = CheckState(call, call[0].cols)) return problem;
   return CheckStepRows(call, Domain::kRows);
 }
@@ -70,7 +65,7 @@ const char* CheckGatedDeltaRule(const KernelCall& call) noexcept { return CheckR
 
 const char* CheckSsmScan(const KernelCall& call) noexcept {
   if (const char* problem = CheckRecurrence(call, 1)) return problem;
-  return IsVector(call[6], call.params.ints[recurrence_params::kValueHeads]) ? nullptr : "D is not one row of the value heads";
+  return IsRow(call[6], call.params.ints[recurrence_params::kValueHeads]) ? nullptr : "D is not one row of the value heads";
 }
 
 }  // namespace intaglio::kernels

@@ -27,4 +27,7 @@ struct MatMulCut {
 
 [[nodiscard]] MatMulCut CutMatMul(const KernelCall& call, const StepView& step) noexcept;
 
+// Tasks of a matmul's stage: 0 packs the activations, 1 multiplies. A single row needs no packing.
+[[nodiscard]] int64_t MatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept;
+
 }  // namespace intaglio::kernels

@@ -38,7 +38,7 @@ int64_t PackedBlockBytes(int64_t k, DType dtype) {
   return NumLines(k, dtype) * kLanes * static_cast<int64_t>(sizeof(float));
 }
 
-int64_t PackedBytes(int64_t n, int64_t k, DType dtype) { return (n + kLanes - 1) / kLanes * PackedBlockBytes(k, dtype); }
+int64_t PackedBytes(int64_t n, int64_t k, DType dtype) { return NumBlocks(n) * PackedBlockBytes(k, dtype); }
 
 void PackBlock(const float* rows, int64_t num_rows, int64_t k, DType dtype, std::span<std::byte> block) {
   Assert(num_rows >= 1 && num_rows <= kLanes && std::ssize(block) == PackedBlockBytes(k, dtype));

@@ -7,9 +7,12 @@
 #include <span>
 
 #include "base/dtype.h"
+#include "kernels/kernel.h"
 
 namespace intaglio::kernels {
 
+// Blocks that a matrix of `n` rows is packed into.
+[[nodiscard]] constexpr int64_t NumBlocks(int64_t n) { return (n + kLanes - 1) / kLanes; }
 [[nodiscard]] int64_t PackedBytes(int64_t n, int64_t k, DType dtype);
 // Bytes of one block of 16 columns.
 [[nodiscard]] int64_t PackedBlockBytes(int64_t k, DType dtype);

@@ -4,12 +4,10 @@
 
 #include "kernels/expert_rows.h"
 #include "kernels/isa/math.h"
+#include "kernels/isa/matmul.h"
 #include "kernels/params.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
-
-void MatMulF32(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept;
-void MatMulBf16(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept;
 
 namespace {
 

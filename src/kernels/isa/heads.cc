@@ -2,13 +2,11 @@
 #include <algorithm>
 
 #include "kernels/head_share.h"
+#include "kernels/isa/matmul.h"
 #include "kernels/isa/simd.h"
 #include "kernels/params.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
-
-void MatMulF32(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept;
-void MatMulBf16(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept;
 
 void HeadMatMulF32(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept {
   const int64_t tasks = TasksOfHead(call, step, stage);

@@ -188,9 +188,10 @@ ValueRef HeadMatMul(const Builder& b, ValueRef x, ValueRef weight, const Segment
 
 ValueRef HeadConcat(const Builder& b, ValueRef x, ValueRef y, const HeadAttrs& attrs) { return b.Emit(Op::kHeadConcat, {x, y}, attrs).front(); }
 
+ValueRef Slice(const Builder& b, ValueRef x, const SliceAttrs& attrs) { return b.Emit(Op::kSlice, {x}, attrs).front(); }
 ValueRef Add(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kAdd, {x, y}).front(); }
 ValueRef Mul(const Builder& b, ValueRef x, ValueRef y) { return b.Emit(Op::kMul, {x, y}).front(); }
-ValueRef Scale(const Builder& b, ValueRef x, float factor) { return b.Emit(Op::kScale, {x}, ScalarAttrs{factor}).front(); }
+ValueRef Scale(const Builder& b, ValueRef x, float factor) { return factor == 1 ? x : b.Emit(Op::kScale, {x}, ScalarAttrs{factor}).front(); }
 ValueRef Softcap(const Builder& b, ValueRef x, float cap) { return b.Emit(Op::kSoftcap, {x}, ScalarAttrs{cap}).front(); }
 ValueRef Silu(const Builder& b, ValueRef x) { return b.Emit(Op::kSilu, {x}).front(); }
 ValueRef GeluTanh(const Builder& b, ValueRef x) { return b.Emit(Op::kGeluTanh, {x}).front(); }

@@ -91,8 +91,11 @@ struct MatMulOperands {
 [[nodiscard]] ValueRef HeadMatMul(const Builder& b, ValueRef x, ValueRef weight, const Segments& segments);
 // For each of attrs.heads heads its columns of `x`, then those of `y`, or all of `y` where attrs.is_shared.
 [[nodiscard]] ValueRef HeadConcat(const Builder& b, ValueRef x, ValueRef y, const HeadAttrs& attrs);
+// Columns [attrs.begin, attrs.begin + attrs.size) of x.
+[[nodiscard]] ValueRef Slice(const Builder& b, ValueRef x, const SliceAttrs& attrs);
 [[nodiscard]] ValueRef Add(const Builder& b, ValueRef x, ValueRef y);
 [[nodiscard]] ValueRef Mul(const Builder& b, ValueRef x, ValueRef y);
+// x itself where the factor is 1.
 [[nodiscard]] ValueRef Scale(const Builder& b, ValueRef x, float factor);
 [[nodiscard]] ValueRef Softcap(const Builder& b, ValueRef x, float cap);
 [[nodiscard]] ValueRef Silu(const Builder& b, ValueRef x);

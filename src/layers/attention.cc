@@ -21,29 +21,18 @@ struct Heads {
 ValueRef Project(const Builder& b, ValueRef x, const AttentionConfig& config, const Heads& heads) {
   const int64_t cols = heads.count * config.head_dim;
   if (config.qkv == Storage::kSeparate) return ColumnParallelLinear(b.In(heads.projection), x, cols, config.qkv_bias, heads.shard);
-  return StackedLinear(
-      b, x, {.name = heads.projection, .out_features = cols, .bias = config.qkv_bias, .shard = heads.shard},
-      {.module = "qkv_proj", .first_row = heads.first * config.head_dim, .all_rows = (config.heads + 2 * config.kv_heads) * config.head_dim});
+  return StackedLinear(b, x, {.name = heads.projection, .out_features = cols, .bias = config.qkv_bias, .shard = heads.shard},
+                       {.module = "qkv_proj",
+                        .all_rows = (config.heads + 2 * config.kv_heads) * config.head_dim,
+                        .runs = {.first_row = heads.first * config.head_dim}});
 }
 
 // One half of every head's rows of "q_proj": 0, the query, or 1, its gate.
 ValueRef ProjectHalf(const Builder& b, ValueRef x, const AttentionConfig& config, int64_t half) {
-  const int64_t hidden = x.shape()[1], head_dim = config.head_dim, rows = config.heads * head_dim;
-  const std::string module = half == 0 ? "q_proj" : "q_gate";
-  const auto declare = [&](const char* suffix, Shape shape, const Shape& all, graph::Layout layout) {
-    std::vector<graph::WeightSource> sources;
-    for (int64_t head = 0; head < config.heads; ++head) {
-      sources.push_back({.name = StrCat(b.scope(), ".q_proj", suffix),
-                         .shape = all,
-                         .shard = Shard::kQueryHeads,
-                         .first_row = (2 * head + half) * head_dim,
-                         .num_rows = head_dim});
-    }
-    return b.Declare({.name = StrCat(module, suffix), .shape = std::move(shape), .layout = layout, .sources = std::move(sources)});
-  };
-  const ValueRef weight = declare(".weight", {rows, hidden}, {2 * rows, hidden}, graph::Layout::kMatmul);
-  const ValueRef bias = config.qkv_bias == Bias::kNone ? ValueRef{} : declare(".bias", {rows}, {2 * rows}, graph::Layout::kVector);
-  return MatMul(b.In(module), {.x = x, .weight = weight, .bias = bias}, PlainSegments(hidden));
+  const int64_t head_dim = config.head_dim, rows = config.heads * head_dim;
+  return StackedLinear(
+      b, x, {.name = half == 0 ? "q_proj" : "q_gate", .out_features = rows, .bias = config.qkv_bias, .shard = Shard::kQueryHeads},
+      {.module = "q_proj", .all_rows = 2 * rows, .runs = {.first_row = half * head_dim, .count = config.heads, .step = 2 * head_dim}});
 }
 
 ValueRef Normalise(const Builder& b, ValueRef x, const AttentionConfig& config, const Heads& heads) {
@@ -91,7 +80,7 @@ ValueRef SelfAttention(const Builder& b, ValueRef x, const AttentionConfig& conf
   ValueRef k = Project(b, x, config, k_heads);
   const ValueRef v = b.Probe("v", Project(b, x, config, v_heads));
   const ValueRef gate = config.has_output_gate ? ProjectHalf(b, x, config, 1) : ValueRef{};
-  if (config.key_scale != 1) k = Scale(b, k, config.key_scale);
+  k = Scale(b, k, config.key_scale);
   if (config.qk_norm) {
     q = Normalise(b, q, config, q_heads);
     k = Normalise(b, k, config, k_heads);

@@ -1,5 +1,6 @@
 #include "layers/delta_net.h"
 
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -17,27 +18,18 @@ namespace {
 // `runs` are their lengths. Declared part by part, each with the rows of all key heads.
 ValueRef ProjectParts(const Builder& b, ValueRef x, int64_t key_heads, const std::vector<int64_t>& runs) {
   const int64_t hidden = x.shape()[1];
-  int64_t rows_of_head = 0;
-  for (int64_t run : runs) rows_of_head += run;
+  const int64_t rows_of_head = std::accumulate(runs.begin(), runs.end(), int64_t{0}), all_rows = key_heads * rows_of_head;
   std::vector<graph::WeightSource> sources;
   int64_t first = 0;
   for (int64_t run : runs) {
-    for (int64_t head = 0; head < key_heads; ++head) {
-      sources.push_back({.name = StrCat(b.scope(), ".weight"),
-                         .shape = {key_heads * rows_of_head, hidden},
-                         .shard = graph::Shard::kRows,
-                         .first_row = head * rows_of_head + first,
-                         .num_rows = run});
-    }
+    const std::vector<graph::WeightSource> part =
+        RowsOf({.name = StrCat(b.scope(), ".weight"), .shape = {all_rows, hidden}, .shard = graph::Shard::kRows},
+               {.first_row = first, .count = key_heads, .step = rows_of_head}, key_heads * run);
+    sources.insert(sources.end(), part.begin(), part.end());
     first += run;
   }
-  const ValueRef weight =
-      b.Declare({.name = "weight", .shape = {key_heads * rows_of_head, hidden}, .layout = graph::Layout::kMatmul, .sources = std::move(sources)});
+  const ValueRef weight = b.Declare({.name = "weight", .shape = {all_rows, hidden}, .layout = graph::Layout::kMatmul, .sources = std::move(sources)});
   return MatMul(b, {.x = x, .weight = weight}, PlainSegments(hidden));
-}
-
-ValueRef Columns(const Builder& b, ValueRef x, int64_t begin, int64_t size) {
-  return b.Emit(graph::Op::kSlice, {x}, graph::SliceAttrs{.begin = begin, .size = size}).front();
 }
 
 }  // namespace
@@ -48,8 +40,8 @@ ValueRef GatedDeltaNet(const Builder& b, ValueRef x, const DeltaNetConfig& c) {
   b.Probe("attn_in", x);
   const ValueRef qkvz = ProjectParts(b.In("in_proj_qkvz"), x, c.key_heads, {c.key_dim, c.key_dim, group * c.value_dim, group * c.value_dim});
   const ValueRef gates = ProjectParts(b.In("in_proj_ba"), x, c.key_heads, {group, group});
-  const ValueRef qkv = CausalConv(b.In("conv1d"), Columns(b, qkvz, 0, qkv_cols), c.taps, Bias::kNone);
-  const ValueRef z = Columns(b, qkvz, qkv_cols, values);
+  const ValueRef qkv = CausalConv(b.In("conv1d"), Slice(b, qkvz, {.begin = 0, .size = qkv_cols}), c.taps, Bias::kNone);
+  const ValueRef z = Slice(b, qkvz, {.begin = qkv_cols, .size = values});
 
   const ValueRef state = b.State({.name = "recurrent", .floats = attrs.state_floats()});
   const ValueRef a_log = b.Weight("A_log", {c.value_heads}, graph::Shard::kRows, graph::Layout::kVector);

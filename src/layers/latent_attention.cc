@@ -1,7 +1,5 @@
 #include "layers/latent_attention.h"
 
-#include "base/strings.h"
-
 namespace intaglio::layers {
 
 using graph::Builder;
@@ -26,36 +24,14 @@ struct HeadRows {
   Bias bias = Bias::kNone;
 };
 
-std::vector<WeightSource> Sources(const HeadTensor& tensor, const HeadRows& rows, const WeightSource& whole) {
-  std::vector<WeightSource> sources;
-  const int64_t step = rows.is_interleaved ? 2 : 1;
-  for (int64_t head = 0; head < tensor.heads; ++head) {
-    for (int64_t part = 0; part < step; ++part) {
-      WeightSource source = whole;
-      source.shard = tensor.shard;
-      source.first_row = head * tensor.head_rows + rows.first + part;
-      source.num_rows = rows.count / step;
-      source.row_step = step;
-      sources.push_back(std::move(source));
-    }
-  }
-  return sources;
+RowRuns RunsOf(const HeadTensor& tensor, const HeadRows& rows) {
+  return {.first_row = rows.first, .count = tensor.heads, .step = tensor.head_rows, .takes_pairs_apart = rows.is_interleaved};
 }
 
 // x times those rows, as a projection of its own named `name`.
 ValueRef Project(const Builder& b, ValueRef x, std::string_view name, const HeadTensor& tensor, const HeadRows& rows) {
-  const int64_t k = x.shape()[1], all_rows = tensor.heads * tensor.head_rows, n = tensor.heads * rows.count;
-  const std::string module = b.In(tensor.module).scope();
-  const ValueRef weight = b.Declare(
-      {.name = StrCat(name, ".weight"), .shape = {n, k}, .sources = Sources(tensor, rows, {.name = module + ".weight", .shape = {all_rows, k}})});
-  ValueRef bias_weight;
-  if (rows.bias == Bias::kAdded) {
-    bias_weight = b.Declare({.name = StrCat(name, ".bias"),
-                             .shape = {n},
-                             .layout = Layout::kVector,
-                             .sources = Sources(tensor, rows, {.name = module + ".bias", .shape = {all_rows}})});
-  }
-  return MatMul(b.In(name), {.x = x, .weight = weight, .bias = bias_weight}, PlainSegments(k));
+  return StackedLinear(b, x, {.name = name, .out_features = tensor.heads * rows.count, .bias = rows.bias, .shard = tensor.shard},
+                       {.module = tensor.module, .all_rows = tensor.heads * tensor.head_rows, .runs = RunsOf(tensor, rows)});
 }
 
 class Latent {
@@ -133,7 +109,7 @@ class Latent {
     return b_.Declare({.name = "absorb_v.weight",
                        .shape = {c_.heads, c_.v_dim, c_.kv_rank},
                        .layout = Layout::kExperts,
-                       .sources = Sources(expansion_, {.first = c_.nope_dim, .count = c_.v_dim}, ExpansionSource())});
+                       .sources = RowsOf(ExpansionSource(), RunsOf(expansion_, {.first = c_.nope_dim, .count = c_.v_dim}), c_.heads * c_.v_dim)});
   }
 
   const Builder b_;

@@ -1,6 +1,7 @@
 // Linear layers over the tensor-parallel group. The scope is the checkpoint's module: "<scope>.weight", "<scope>.bias".
 #pragma once
 #include <string_view>
+#include <vector>
 
 #include "graph/builder.h"
 #include "layers/shard.h"
@@ -16,10 +17,18 @@ enum class Bias : uint8_t { kNone, kAdded };
 
 // Whether the checkpoint has a tensor for each of several projections of one input, or one that stacks their rows.
 enum class Storage : uint8_t { kSeparate, kStacked };
-// Of a stacked tensor "<scope>.<module>.weight": the rows of one projection, by their place among all.
+// Rows of a tensor that belong together: `count` runs of one length, each `step` rows after the one before (one run a head).
+struct RowRuns {
+  int64_t first_row = 0, count = 1, step = 0;
+  bool takes_pairs_apart = false;   // even rows of a run first, then odd ones: rotary pairs that are neighbours
+};
+// The sources of `num_rows` such rows; `whole` names the tensor they are in.
+[[nodiscard]] std::vector<graph::WeightSource> RowsOf(const graph::WeightSource& whole, const RowRuns& runs, int64_t num_rows);
+// Of a stacked tensor "<scope>.<module>.weight" with `all_rows`: the rows of one projection.
 struct StackedRows {
   std::string_view module;
-  int64_t first_row = 0, all_rows = 0;
+  int64_t all_rows = 0;
+  RowRuns runs{};
 };
 struct Projection {
   std::string_view name;      // its scope, as if it had a tensor of its own

@@ -16,39 +16,28 @@ using graph::ValueRef;
 
 namespace {
 
-ValueRef Columns(const Builder& b, ValueRef x, int64_t begin, int64_t size) {
-  return b.Emit(graph::Op::kSlice, {x}, graph::SliceAttrs{.begin = begin, .size = size}).front();
-}
-
-ValueRef ScaleBy(const Builder& b, ValueRef x, float factor) { return factor == 1 ? x : Scale(b, x, factor); }
-
-ValueRef Constant(const Builder& b, std::string name, std::vector<float> values) {
-  const Shape shape{static_cast<int64_t>(values.size())};
-  return b.Declare({.name = std::move(name),
-                    .shape = shape,
-                    .layout = Layout::kVector,
-                    .sources = {},
-                    .constant = std::make_shared<const std::vector<float>>(std::move(values))});
-}
-
 // in_proj, each zone of its columns by its own factor.
 ValueRef Project(const Builder& b, ValueRef x, const MambaConfig& c) {
   const int64_t values = c.heads * c.head_dim, keys = c.groups * c.state_dim;
   const std::array<int64_t, 5> zones{values, values, keys, keys, c.heads};
   std::vector<float> factors;
   for (size_t zone = 0; zone < zones.size(); ++zone) factors.insert(factors.end(), static_cast<size_t>(zones[zone]), c.scales[zone]);
-  const ValueRef scaled = ScaleBy(b, x, c.in_scale);
+  const ValueRef scaled = Scale(b, x, c.in_scale);
   const ValueRef projected = ColumnParallelLinear(b.In("in_proj"), scaled, static_cast<int64_t>(factors.size()), c.in_bias);
   if (std::ranges::all_of(c.scales, [](float scale) { return scale == 1; })) return projected;
-  return ScaleColumns(b, projected, Constant(b, "mup_vector", std::move(factors)));
+  const ValueRef vector = b.Declare({.name = "mup_vector",
+                                     .shape = {static_cast<int64_t>(factors.size())},
+                                     .layout = Layout::kVector,
+                                     .sources = {},
+                                     .constant = std::make_shared<const std::vector<float>>(std::move(factors))});
+  return ScaleColumns(b, projected, vector);
 }
 
 // Each group by itself; the weight is one for all columns.
 ValueRef GroupNorm(const Builder& b, ValueRef x, const MambaConfig& c) {
-  const int64_t cols = x.shape()[1], width = cols / c.groups;
+  const int64_t cols = x.shape()[1];
   if (c.groups == 1) return RmsNorm(b, x, *c.norm);
-  const ValueRef ones = Constant(b, "ones", std::vector<float>(static_cast<size_t>(width), 1.0f));
-  const ValueRef normed = graph::RmsNorm(b, x, ones, {.eps = c.norm->eps, .width = width});
+  const ValueRef normed = UnweightedHeadNorm(b, x, cols / c.groups, c.norm->eps);
   return ScaleColumns(b, normed, b.Weight("weight", {cols}, Shard::kRows, Layout::kVector));
 }
 
@@ -70,8 +59,8 @@ ValueRef Mamba(const Builder& b, ValueRef x, const MambaConfig& c) {
                                      .most_step = c.most_step};
   const int64_t values = attrs.value_cols(), xbc_cols = values + 2 * attrs.key_cols();
   const ValueRef projected = Project(b, x, c);
-  const ValueRef z = Columns(b, projected, 0, values), dt = Columns(b, projected, values + xbc_cols, c.heads);
-  const ValueRef xbc = CausalConv(b.In("conv1d"), Columns(b, projected, values, xbc_cols), c.taps, c.conv_bias);
+  const ValueRef z = Slice(b, projected, {.begin = 0, .size = values}), dt = Slice(b, projected, {.begin = values + xbc_cols, .size = c.heads});
+  const ValueRef xbc = CausalConv(b.In("conv1d"), Slice(b, projected, {.begin = values, .size = xbc_cols}), c.taps, c.conv_bias);
 
   const ValueRef state = b.State({.name = "recurrent", .floats = attrs.state_floats()});
   const auto of_heads = [&](std::string_view name) { return b.Weight(name, {c.heads}, Shard::kRows, Layout::kVector); };
@@ -80,7 +69,7 @@ ValueRef Mamba(const Builder& b, ValueRef x, const MambaConfig& c) {
 
   const ValueRef gated = Gate(b, y, z, c);
   const KSplit split{.shard = Shard::kHeadColumns, .segments = HeadSegments(c.heads, c.groups, c.head_dim)};
-  return ScaleBy(b, RowParallelLinear(b.In("out_proj"), gated, x.shape()[1], c.out_bias, split), c.out_scale);
+  return Scale(b, RowParallelLinear(b.In("out_proj"), gated, x.shape()[1], c.out_bias, split), c.out_scale);
 }
 
 }  // namespace intaglio::layers

@@ -22,15 +22,14 @@ ValueRef FeedForward(const Builder& b, ValueRef x, const MlpConfig& config) {
   const auto project = [&](std::string_view name, int64_t first_row) {
     if (config.gate_up == Storage::kSeparate) return ColumnParallelLinear(b.In(name), x, size, config.bias);
     return StackedLinear(b, x, {.name = name, .out_features = size, .bias = config.bias},
-                         {.module = "gate_up_proj", .first_row = first_row, .all_rows = 2 * size});
+                         {.module = "gate_up_proj", .all_rows = 2 * size, .runs = {.first_row = first_row}});
   };
-  ValueRef gate = project("gate_proj", 0);
+  const ValueRef gate = project("gate_proj", 0);
   const ValueRef up = project("up_proj", size);
-  if (config.gate_scale != 1) gate = Scale(b, gate, config.gate_scale);
-  const ValueRef activated = Activate(b, gate, config.activation);
+  const ValueRef activated = Activate(b, Scale(b, gate, config.gate_scale), config.activation);
   const KSplit split{.shard = graph::Shard::kColumns, .segments = PlainSegments(config.intermediate_size)};
   const ValueRef y = RowParallelLinear(b.In("down_proj"), Mul(b, activated, up), x.shape()[1], config.bias, split);
-  return config.out_scale == 1 ? y : Scale(b, y, config.out_scale);
+  return Scale(b, y, config.out_scale);
 }
 
 ValueRef GatedMlp(const Builder& b, ValueRef x, const MlpConfig& config) { return b.Probe("mlp_out", FeedForward(b, b.Probe("mlp_in", x), config)); }

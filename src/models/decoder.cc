@@ -78,8 +78,7 @@ class DecoderModel final : public Model {
     // Only rows whose logits are wanted go on. In speculation that is every row, in the order of output_rows.
     x = root.Probe("hidden.final_norm", layers::RmsNorm(model.In(config_.norm_scope), GatherRows(model, x), config_.norm));
     const ValueRef head = config_.ties_embeddings ? Table(model) : layers::VocabularyTable(lm_head, config_.vocab_size, config_.hidden_size);
-    ValueRef logits = layers::VocabParallelHead(lm_head, x, head);
-    if (config_.logits_scale != 1) logits = Scale(lm_head, logits, config_.logits_scale);
+    ValueRef logits = Scale(lm_head, layers::VocabParallelHead(lm_head, x, head), config_.logits_scale);
     if (config_.logits_softcap != 0) logits = Softcap(lm_head, logits, config_.logits_softcap);
     const graph::Sampled sampled = Sample(root.In("sampler"), logits);
     graph.logits = logits.id, graph.ids = sampled.ids.id, graph.logprobs = sampled.logprobs.id;

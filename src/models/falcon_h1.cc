@@ -98,13 +98,11 @@ DecoderConfig ParseConfig(const HfConfig& config) {
   return decoder;
 }
 
-graph::ValueRef ScaleBy(const graph::Builder& b, graph::ValueRef x, float factor) { return factor == 1 ? x : Scale(b, x, factor); }
-
 graph::ValueRef DecoderLayer(const graph::Builder& b, const LayerConfig& c, graph::ValueRef x) {
   const graph::ValueRef normed = RmsNorm(b.In("input_layernorm"), x, c.norm);
   const graph::ValueRef scanned = Mamba(b.In("mamba"), normed, *c.mamba);
-  const graph::ValueRef attended = SelfAttention(b.In("self_attn"), ScaleBy(b, normed, c.attention_in_scale), c.attention);
-  x = Add(b, x, Add(b, scanned, ScaleBy(b, attended, c.attention_out_scale)));
+  const graph::ValueRef attended = SelfAttention(b.In("self_attn"), Scale(b, normed, c.attention_in_scale), c.attention);
+  x = Add(b, x, Add(b, scanned, Scale(b, attended, c.attention_out_scale)));
   return Add(b, x, GatedMlp(b.In("feed_forward"), RmsNorm(b.In("pre_ff_layernorm"), x, c.norm), c.mlp));
 }
 

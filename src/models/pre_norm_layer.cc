@@ -8,8 +8,6 @@ using graph::ValueRef;
 
 namespace {
 
-ValueRef AddScaled(const Builder& b, ValueRef x, ValueRef y, float scale) { return Add(b, x, scale == 1 ? y : Scale(b, y, scale)); }
-
 // The layer's attention, of whichever kind.
 ValueRef Attend(const Builder& b, const LayerConfig& c, ValueRef x) {
   if (c.linear_attention) return GatedDeltaNet(b.In("linear_attn"), x, *c.linear_attention);
@@ -20,10 +18,10 @@ ValueRef Attend(const Builder& b, const LayerConfig& c, ValueRef x) {
 }  // namespace
 
 ValueRef PreNormLayer(const Builder& b, const LayerConfig& c, ValueRef x) {
-  x = AddScaled(b, x, Attend(b, c, RmsNorm(b.In("input_layernorm"), x, c.norm)), c.residual_scale);
+  x = Add(b, x, Scale(b, Attend(b, c, RmsNorm(b.In("input_layernorm"), x, c.norm)), c.residual_scale));
   const ValueRef normed = RmsNorm(b.In("post_attention_layernorm"), x, c.norm);
   const Builder mlp = b.In(c.mlp_scope);
-  return AddScaled(b, x, c.moe ? MixtureOfExperts(mlp, normed, *c.moe) : GatedMlp(mlp, normed, c.mlp), c.residual_scale);
+  return Add(b, x, Scale(b, c.moe ? MixtureOfExperts(mlp, normed, *c.moe) : GatedMlp(mlp, normed, c.mlp), c.residual_scale));
 }
 
 }  // namespace intaglio::models

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "base/fail.h"
+#include "base/strings.h"
 #include "intaglio/embed.h"
+#include "parity/tensor_checks.h"
 #include "parity/text_checks.h"
-#include "parity/worst_element.h"
 #include "text/tokenizer.h"
 
 namespace intaglio::parity {
@@ -16,13 +15,6 @@ namespace {
 // tests/fixtures/README.md, "Tolerances". Hidden states are probes: relative to their largest entry. With weights rounded to bfloat16 the
 // fixtures' vectors turn by 1 - cosine < 4e-5 (measured); ten times that is something else than rounding.
 constexpr double kVectorTolerance = 1e-5, kCosineTolerance = 1e-5, kHiddenTolerance = 2e-5, kBf16CosineTolerance = 4e-4;
-
-std::vector<float> ToF32(const TensorView& tensor) {
-  Require(tensor.dtype == DType::kF32, ErrorCode::kDataLoss, "golden tensor is ", tensor.dtype, ", expected f32");
-  std::vector<float> values(tensor.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
 
 ParityCheck CheckIds(const std::filesystem::path& fixture, const Golden& golden) {
   const text::Tokenizer tokenizer = text::Tokenizer::Load(fixture);
@@ -36,25 +28,10 @@ ParityCheck CheckIds(const std::filesystem::path& fixture, const Golden& golden)
   return check;
 }
 
-ParityCheck CheckTensor(const std::string& name, const TensorView& golden, const std::vector<float>& actual, double relative_tolerance) {
-  const std::vector<float> expected = ToF32(golden);
-  ParityCheck check{.name = name, .worst = INFINITY, .tolerance = kVectorTolerance, .where = {}, .is_ok = false};
-  if (actual.size() != expected.size()) {
-    check.where = StrCat(actual.size(), " elements instead of ", golden.shape);
-    return check;
-  }
-  const WorstElement worst = FindWorst(actual, expected);
-  if (relative_tolerance != 0) check.tolerance = relative_tolerance * worst.largest;
-  check.worst = worst.error;
-  check.where = Where(worst, golden.shape.back());
-  check.is_ok = check.worst <= check.tolerance;
-  return check;
-}
-
 // The most that a row turned: 1 - cosine, in double.
-ParityCheck CheckDirections(const TensorView& golden, const std::vector<float>& actual, double tolerance) {
-  const std::vector<float> expected = ToF32(golden);
-  const auto dim = static_cast<size_t>(golden.shape.back());
+ParityCheck CheckDirections(const checkpoint::SafetensorsFile& golden, const std::vector<float>& actual, double tolerance) {
+  const std::vector<float> expected = ToF32(golden, "embeddings");
+  const auto dim = static_cast<size_t>(golden.tensor("embeddings").shape.back());
   ParityCheck check{.name = "embeddings.1-cosine", .worst = 0, .tolerance = tolerance, .where = {}, .is_ok = true};
   for (size_t row = 0; (row + 1) * dim <= std::min(actual.size(), expected.size()); ++row) {
     double dot = 0, squares = 0, golden_squares = 0;
@@ -87,16 +64,16 @@ std::vector<ParityCheck> CheckEmbeddings(const std::filesystem::path& fixture, c
     const auto& names = goldens.tensors.names();
     if (!goldens.has_golden_weights || std::find(names.begin(), names.end(), hidden) == names.end()) continue;
     const auto probe = engine.probe("last_hidden_state");
-    checks.push_back(CheckTensor(hidden, goldens.tensors.tensor(hidden), probe ? probe->values : std::vector<float>(), kHiddenTolerance));
+    checks.push_back(CheckTensor(goldens.tensors, hidden, probe ? probe->values : std::vector<float>(), {.relative = kHiddenTolerance}));
   }
-  const TensorView golden = goldens.tensors.tensor("embeddings");
   if (goldens.has_golden_weights) {
     std::vector<float> together;   // the same texts sharing steps
     for (const std::vector<float>& vector : Embed(engine, texts)) together.insert(together.end(), vector.begin(), vector.end());
-    checks.push_back(CheckTensor("embeddings", golden, vectors, /*relative_tolerance=*/0));
-    checks.push_back(CheckTensor("embeddings.together", golden, together, /*relative_tolerance=*/0));
+    checks.push_back(CheckTensor(goldens.tensors, "embeddings", vectors, {.absolute = kVectorTolerance}));
+    checks.push_back(CheckTensor(goldens.tensors, "embeddings", together, {.absolute = kVectorTolerance}));
+    checks.back().name = "embeddings.together";
   }
-  checks.push_back(CheckDirections(golden, vectors, goldens.has_golden_weights ? kCosineTolerance : kBf16CosineTolerance));
+  checks.push_back(CheckDirections(goldens.tensors, vectors, goldens.has_golden_weights ? kCosineTolerance : kBf16CosineTolerance));
   return checks;
 }
 

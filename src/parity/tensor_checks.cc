@@ -27,17 +27,6 @@ std::vector<float> HeadsFirst(const std::vector<float>& values, const Shape& sha
   return out;
 }
 
-ParityCheck CheckTensor(const SafetensorsFile& golden, const std::string& name, const std::vector<float>& actual, double tolerance) {
-  const std::vector<float> expected = ToF32(golden, name);
-  const Shape& shape = golden.tensor(name).shape;
-  if (actual.size() != expected.size()) {
-    return {.name = name, .worst = INFINITY, .tolerance = tolerance, .where = StrCat(actual.size(), " elements instead of ", shape), .is_ok = false};
-  }
-  const WorstElement worst = FindWorst(actual, expected);
-  const double allowed = tolerance * worst.largest;
-  return {.name = name, .worst = worst.error, .tolerance = allowed, .where = Where(worst, shape.back()), .is_ok = worst.error <= allowed};
-}
-
 // A row's experts are compared as a set, and their weights by expert: the order within a row is free.
 std::vector<ParityCheck> CheckExperts(const SafetensorsFile& golden, const std::string& prefix, const std::vector<float>& ids,
                                       const std::vector<float>& weights, double tolerance) {
@@ -66,7 +55,7 @@ std::vector<ParityCheck> CheckExperts(const SafetensorsFile& golden, const std::
     sets.where = StrCat("row ", i / top_k, ": expert ", expert, " was not chosen");
   }
   sets.is_ok = sets.worst == 0;
-  return {std::move(sets), CheckTensor(golden, prefix + "expert_weights", found, tolerance)};
+  return {std::move(sets), CheckTensor(golden, prefix + "expert_weights", found, {.relative = tolerance})};
 }
 
 double RelativeError(const std::vector<float>& actual, const std::vector<float>& expected) {
@@ -79,6 +68,21 @@ double RelativeError(const std::vector<float>& actual, const std::vector<float>&
 }
 
 }  // namespace
+
+ParityCheck CheckTensor(const SafetensorsFile& golden, const std::string& name, const std::vector<float>& actual, const Tolerance& tolerance) {
+  const std::vector<float> expected = ToF32(golden, name);
+  const Shape& shape = golden.tensor(name).shape;
+  if (actual.size() != expected.size()) {
+    return {.name = name,
+            .worst = INFINITY,
+            .tolerance = tolerance.absolute + tolerance.relative,
+            .where = StrCat(actual.size(), " elements instead of ", shape),
+            .is_ok = false};
+  }
+  const WorstElement worst = FindWorst(actual, expected);
+  const double allowed = tolerance.absolute + tolerance.relative * worst.largest;
+  return {.name = name, .worst = worst.error, .tolerance = allowed, .where = Where(worst, shape.back()), .is_ok = worst.error <= allowed};
+}
 
 std::vector<std::string> ProbeNames(const SafetensorsFile& golden, const std::string& prefix) {
   std::vector<std::string> names;
@@ -105,7 +109,8 @@ std::vector<ParityCheck> CheckProbes(const SafetensorsFile& golden, const std::s
       std::ranges::move(CheckExperts(golden, prefix + layer, found->second, weights == values.end() ? none : weights->second, tolerance),
                         std::back_inserter(checks));
     } else if (!name.ends_with(".expert_weights")) {
-      checks.push_back(CheckTensor(golden, prefix + name, shape.size() == 3 ? HeadsFirst(found->second, shape) : found->second, tolerance));
+      checks.push_back(
+          CheckTensor(golden, prefix + name, shape.size() == 3 ? HeadsFirst(found->second, shape) : found->second, {.relative = tolerance}));
     }
   }
   return checks;

@@ -1,5 +1,7 @@
 // String building without <format>: StrCat("layer ", 3, " is ", shape) for anything that streams or has ToString().
 #pragma once
+#include <array>
+#include <charconv>
 #include <cstdint>
 #include <iomanip>
 #include <sstream>
@@ -26,6 +28,21 @@ template <typename Range>
     is_first = false;
   }
   return std::move(out).str();
+}
+
+// The shortest decimal digits that read back as the same float or double.
+template <typename Float>
+[[nodiscard]] std::string Exact(Float value) {
+  std::array<char, 32> text{};
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+
+// The double that those digits of an f32 spell: 0.1 for 0.1f.
+[[nodiscard]] inline double ExactAsDouble(float value) {
+  const std::string text = Exact(value);
+  double number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
 }
 
 // "512 B", "1.5 KiB", "23.4 MiB", …, for people.

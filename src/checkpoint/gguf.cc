@@ -2,13 +2,13 @@
 
 #include <array>
 #include <bit>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include "base/fail.h"
+#include "base/strings.h"
 #include "checkpoint/json.h"
 
 namespace intaglio::checkpoint {
@@ -22,14 +22,6 @@ T Load(std::span<const std::byte> bytes, uint64_t index = 0) {
   T value;
   std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
   return value;
-}
-
-double ShortestDecimal(float value) {
-  std::array<char, 32> text;
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
-  double result = 0;
-  std::from_chars(text.data(), end, result);
-  return result;
 }
 
 }  // namespace
@@ -258,7 +250,7 @@ std::optional<double> GgufFile::Float(std::string_view key) const {
   if (value == nullptr) return std::nullopt;
   double number = 0;
   if (value->type == Type::kF32) {
-    number = ShortestDecimal(Load<float>(value->bytes));
+    number = ExactAsDouble(Load<float>(value->bytes));
   } else if (value->type == Type::kF64) {
     number = Load<double>(value->bytes);
   } else {

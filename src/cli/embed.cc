@@ -2,14 +2,13 @@
 #include "intaglio/embed.h"
 
 #include <CLI/CLI.hpp>
-#include <array>
-#include <charconv>
 #include <cstdio>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/fail.h"
+#include "base/strings.h"
 #include "cli/commands.h"
 #include "cli/model.h"
 
@@ -40,20 +39,6 @@ std::vector<std::string> ReadLines(const std::filesystem::path& path) {
     lines.push_back(std::move(line));
   }
   return lines;
-}
-
-// The shortest digits that read back as the same f32.
-std::string Exact(float value) {
-  std::array<char, 32> text{};
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
-}
-
-// A number that JSON prints with those digits.
-double ExactAsDouble(float value) {
-  const std::string text = Exact(value);
-  double number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
 }
 
 struct Embedded {

@@ -1,7 +1,6 @@
 #include "graph/print.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <sstream>
 
@@ -53,12 +52,6 @@ std::string Ref(const Graph& graph, ValueId id) {
   if (!IsKvCache(value)) return StrCat('%', id);
   const std::string layer = IsInRange(value.index, graph.kv_caches) ? std::to_string(graph.kv_caches[static_cast<size_t>(value.index)].layer) : "?";
   return value.source == Source::kKvCache ? StrCat('$', layer) : StrCat('$', layer, '.', id);
-}
-
-// The shortest text that reads back as the same f32.
-std::string Exact(float value) {
-  std::array<char, 32> text{};
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
 }
 
 struct AttrsPrinter {

@@ -1,8 +1,6 @@
 #include "layers/rope.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <numbers>
 
@@ -71,12 +69,6 @@ void AppendRows(const RopeSpec& spec, SequenceLength length, int64_t rows, std::
       row[half + i] = static_cast<float>(std::sin(static_cast<double>(angle))) * attention_factor;
     }
   }
-}
-
-// The shortest text that reads back as `value`.
-std::string Exact(double value) {
-  std::array<char, 32> text{};
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
 }
 
 }  // namespace

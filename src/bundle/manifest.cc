@@ -264,7 +264,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Numbers("eos_ids", m.eos_ids);
   in.Number("bos_id", m.bos_id, -1);
   in.Number("pad_id", m.pad_id, -1);
-  if (in.json().contains("embedding")) m.embedding = ReadEmbedding(in.Object("embedding"));
+  if (json.contains("embedding")) m.embedding = ReadEmbedding(in.Object("embedding"));
   ReadList(in, "kv_groups", m.kv_groups);
   ReadList(in, "kv_layers", m.kv_layers);
   if (json.contains("states")) ReadList(in, "states", m.states);

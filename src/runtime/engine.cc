@@ -48,9 +48,6 @@ int32_t MaxTokensOfASequence(const Bundle& bundle) {
   return tokens;
 }
 
-// Lengths that a slot's recurrent state is kept for: after a step of speculation it can go on from any of them.
-int32_t StateEntries(const bundle::Manifest& manifest) { return manifest.states.empty() ? 0 : manifest.speculation + 2; }
-
 // A bundle that did not compute what Transformers does is served only on request.
 void RequireParity(const std::filesystem::path& path, const bundle::Manifest& manifest) {
   if (!manifest.parity || manifest.parity->is_ok) return;
@@ -112,7 +109,7 @@ class BundleEngine final : public Engine {
   BundleEngine(Bundle bundle, kernels::Isa isa, int threads)
       : bundle_(std::move(bundle)),
         kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxTokensOfASequence(bundle_), bundle_.manifest.kv_groups,
-            StateEntries(bundle_.manifest)),
+            runtime::StateEntries(bundle_.manifest)),
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
         rope_rows_(bundle_.manifest),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),

@@ -26,6 +26,8 @@ int64_t BlocksNeeded(int64_t window, int64_t max_context, int64_t max_step_rows)
 
 }  // namespace
 
+int32_t StateEntries(const bundle::Manifest& manifest) noexcept { return manifest.states.empty() ? 0 : manifest.speculation + 2; }
+
 KvCacheManager::KvCacheManager(int32_t max_slots, int64_t max_context, int32_t max_step_rows, std::span<const bundle::KvGroup> groups,
                                int32_t state_entries)
     : blocks_per_context_(BlocksFor(max_context)), state_entries_(state_entries), slots_(static_cast<size_t>(max_slots)), groups_(groups.size()) {

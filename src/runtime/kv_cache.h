@@ -12,10 +12,14 @@
 
 namespace intaglio::runtime {
 
+// Lengths that a slot's recurrent state is kept for, its own included: after a step of speculation it can go on from any of them. 0: the
+// model has no such state.
+[[nodiscard]] int32_t StateEntries(const bundle::Manifest& manifest) noexcept;
+
 class KvCacheManager {
  public:
-  // `max_step_rows`: the most tokens one Append may add. `state_entries`: lengths that the recurrent state of a slot is kept for, its own
-  // included; 0: there is none. Throws Error kDataLoss when a group's blocks_per_slot cannot hold a full slot during such a step.
+  // `max_step_rows`: the most tokens one Append may add. `state_entries`: see StateEntries. Throws Error kDataLoss when a group's
+  // blocks_per_slot cannot hold a full slot during such a step.
   KvCacheManager(int32_t max_slots, int64_t max_context, int32_t max_step_rows, std::span<const bundle::KvGroup> groups, int32_t state_entries = 0);
 
   // The lowest free slot, empty; nullopt when all are taken.

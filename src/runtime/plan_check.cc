@@ -40,11 +40,11 @@ class CallChecker {
     CheckCapacity();
     const std::string_view kernel = call_.kernel;
     if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_") || kernel.starts_with("head_matmul_")) CheckPacked(operand(2));
-    if (kernel == "scale_by_position") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the table of positions for a context");
     if (kernel.starts_with("embed_")) CheckPacked(operand(1));
     if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
     if (kernel == "rope" || kernel == "norm_rope") CheckRotation();
-    if (kernel == "add_position") CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the table of positions for a context");
+    if (kernel == "scale_by_position" || kernel == "add_position")
+      CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the table of positions for a context");
     if (kernel == "sample") CheckAtLeast(operand(1).cols, manifest_.vocab_size, "logits for a vocabulary");
     if (kernel == "kv_write") CheckKvCache(operand(0));
     if (kernel == "attention") CheckKvCache(operand(2));

@@ -2,23 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <stdexcept>
-
 #include "tests/graph/small_graph.h"
 
 namespace intaglio::graph {
 namespace {
 
 constexpr Segments kNoCut{0, 8, 8, 8, 8, 8, 8, 8, 8};
-
-// The sentence of the std::logic_error that `action` throws; empty if it throws none.
-template <typename Action>
-std::string FaultOf(Action action) {
-  try {
-    action();
-  } catch (const std::logic_error& fault) { return fault.what(); }
-  return "";
-}
 
 // A graph with one activation of 4 x `cols`.
 struct OneValue {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <stdexcept>
 
 #include "graph/interpreter.h"
 #include "graph/print.h"
@@ -14,14 +13,6 @@ namespace intaglio::graph {
 namespace {
 
 constexpr RecurrenceAttrs kSizes{.key_heads = 1, .value_heads = 1, .key_dim = 1, .value_dim = 1};
-
-template <typename Action>
-std::string FaultOf(Action action) {
-  try {
-    action();
-  } catch (const std::logic_error& fault) { return fault.what(); }
-  return "";
-}
 
 // A layer over an embedding of `cols` columns and five tokens; results that the verifier asks for are made from the embedding.
 struct Layer {

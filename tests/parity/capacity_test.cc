@@ -1,9 +1,8 @@
 // Experts whose rows are bounded (--capacity-factor): mixtral-tiny, 2 of 4 experts a row.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "base/fail.h"
+#include "tests/base/temporary_folder.h"
 #include "tests/parity/exported.h"
 
 namespace intaglio::test {
@@ -11,31 +10,22 @@ namespace {
 
 constexpr int32_t kRows = 16;
 
-std::filesystem::path Export(const std::string& fixture, double capacity_factor) {
-  const std::filesystem::path bundle =
-      std::filesystem::temp_directory_path() / StrCat("intaglio-capacity-", ::getpid(), '-', fixture, '-', capacity_factor);
+void ExportTo(const std::filesystem::path& bundle, const std::string& fixture, double capacity_factor) {
   ExportOptions options;
   options.source = FixturePath(fixture), options.output = bundle, options.max_context = 128, options.prefill_buckets = {kRows};
-  options.capacity_factor = capacity_factor, options.force = true;
+  options.capacity_factor = capacity_factor;
   (void)Export(options);
-  return bundle;
 }
 
 // Logits of every row of one chunk.
 Logits Prefill(double capacity_factor) {
-  const std::filesystem::path bundle = Export("mixtral-tiny", capacity_factor);
+  const TemporaryFolder folder;
+  ExportTo(folder.path() / "bundle", "mixtral-tiny", capacity_factor);
+  const auto engine = Engine::Load(folder.path() / "bundle", {.threads = 2, .isa = {}, .verify_checksums = false});
+  const std::vector<int32_t> tokens = LongSequence("mixtral-tiny");
   Logits logits;
-  {
-    const auto engine = Engine::Load(bundle, {.threads = 2, .isa = {}, .verify_checksums = false});
-    const std::vector<int32_t> tokens = LongSequence("mixtral-tiny");
-    Append(*engine, StepKind::kContextEncoding, engine->AcquireSlot().value(), std::span(tokens).first(kRows), kRows, logits);
-  }
-  std::filesystem::remove_all(bundle);
+  Append(*engine, StepKind::kContextEncoding, engine->AcquireSlot().value(), std::span(tokens).first(kRows), kRows, logits);
   return logits;
-}
-
-bool IsSame(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 TEST(CapacityFactor, ChangesNothingWhereEveryRowFits) {
@@ -52,8 +42,9 @@ TEST(CapacityFactor, TakesExpertsFromLaterRowsFirst) {
 }
 
 TEST(CapacityFactor, IsRefusedForAModelWithoutExperts) {
+  const TemporaryFolder folder;
   try {
-    (void)Export("llama-tiny", 1.0);
+    ExportTo(folder.path() / "bundle", "llama-tiny", 1.0);
     FAIL() << "exported";
   } catch (const Error& error) { EXPECT_STREQ(error.what(), "export: --capacity-factor 1 is for mixtures of experts; this model has none"); }
 }

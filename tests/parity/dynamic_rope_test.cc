@@ -2,11 +2,12 @@
 // however the steps were cut. llama-tiny, made to stretch from 40 tokens on.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "intaglio/export.h"
+#include "tests/base/temporary_folder.h"
 #include "tests/parity/exported.h"
 
 namespace intaglio::test {
@@ -17,50 +18,32 @@ namespace fs = std::filesystem;
 class DynamicRope : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = fs::temp_directory_path() / ("intaglio_dynamic_rope." + std::to_string(::getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    fs::copy(FixturePath("llama-tiny"), folder_ / "model");
+    folder_ = std::make_unique<TemporaryFolder>();
+    const fs::path source = folder_->path() / "model";
+    fs::copy(FixturePath("llama-tiny"), source);
     nlohmann::json config;
-    std::ifstream(folder_ / "model" / "config.json") >> config;
+    std::ifstream(source / "config.json") >> config;
     config["max_position_embeddings"] = 40;
     config["rope_scaling"] = {{"type", "dynamic"}, {"factor", 4.0}};
-    std::ofstream(folder_ / "model" / "config.json") << config;
+    std::ofstream(source / "config.json") << config;
     ExportOptions options;
-    options.source = folder_ / "model", options.output = folder_ / "bundle", options.max_context = 128, options.max_batch = 2;
+    options.source = source, options.output = folder_->path() / "bundle", options.max_context = 128, options.max_batch = 2;
     options.prefill_buckets = {16, 64};
     (void)Export(options);
   }
-  static void TearDownTestSuite() { fs::remove_all(folder_); }
+  static void TearDownTestSuite() { folder_.reset(); }
 
   [[nodiscard]] std::unique_ptr<Engine> Load() const {
-    return Engine::Load(folder_ / "bundle", {.threads = 2, .isa = {}, .verify_checksums = false});
+    return Engine::Load(folder_->path() / "bundle", {.threads = 2, .isa = {}, .verify_checksums = false});
   }
   std::vector<float> Prompt(Engine& engine, int32_t slot, int32_t length, int32_t chunk) const {
-    std::vector<float> logits;
-    for (int32_t begin = 0; begin < length; begin += chunk) {
-      const auto size = static_cast<size_t>(std::min(chunk, length - begin));
-      const StepSequence sequence{.slot = slot,
-                                  .tokens = std::span(tokens_).subspan(static_cast<size_t>(begin), size),
-                                  .outputs = 1,
-                                  .sampling = nullptr,
-                                  .prompt_length = length};
-      const StepOutput& output = engine.Step(StepKind::kContextEncoding, {&sequence, 1}).back();
-      logits.assign(output.logits.begin(), output.logits.end());
-    }
-    return logits;
+    return AppendPrompt(engine, slot, std::span(tokens_).first(static_cast<size_t>(length)), chunk);
   }
   std::vector<float> Decode(Engine& engine, int32_t slot, int32_t count) const {
-    Logits logits;
-    const auto begin = static_cast<size_t>(engine.length(slot));
-    Append(engine, StepKind::kTokenGeneration, slot, std::span(tokens_).subspan(begin, static_cast<size_t>(count)), 1, logits);
-    return logits.at(engine.length(slot) - 1);
-  }
-  static bool IsSame(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    return DecodeTo(engine, slot, tokens_, engine.length(slot) + count);
   }
 
-  static inline fs::path folder_;
+  static inline std::unique_ptr<TemporaryFolder> folder_;
   const std::vector<int32_t> tokens_ = LongSequence("llama-tiny");
 };
 

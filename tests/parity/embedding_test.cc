@@ -3,14 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "base/fail.h"
-#include "base/hash.h"
 #include "intaglio/embed.h"
 #include "intaglio/parity.h"
 #include "kernels/isa.h"
+#include "tests/base/temporary_folder.h"
+#include "tests/parity/digests.h"
 #include "tests/parity/exported.h"
 
 namespace intaglio::test {
@@ -41,15 +40,8 @@ TEST_P(Embedder, Bf16WeightsTurnVectorsOnlyALittle) {
 
 // A bundle for texts of up to 80 tokens, three of them at once. `buckets` ends with 80 where a text must be whole in a step.
 std::filesystem::path Exported(const std::string& fixture, const std::string& dtype, std::vector<int32_t> buckets) {
-  static const struct Root {
-    std::filesystem::path path;
-    Root() {
-      std::string pattern = (std::filesystem::temp_directory_path() / "intaglio-embedding-XXXXXX").string();
-      path = mkdtemp(pattern.data());
-    }
-    ~Root() { std::filesystem::remove_all(path); }
-  } root;
-  const std::filesystem::path bundle = root.path / (fixture + "." + dtype + "." + std::to_string(buckets.front()));
+  static const TemporaryFolder root;
+  const std::filesystem::path bundle = root.path() / (fixture + "." + dtype + "." + std::to_string(buckets.front()));
   if (!std::filesystem::exists(bundle)) {
     ExportOptions options;
     options.source = FixturePath(fixture), options.output = bundle, options.dtype = dtype;
@@ -134,20 +126,10 @@ TEST_P(OneVector, InstructionSetsDoNotMatter) {
   }
 }
 
-// As for decoders: the digests were written on one machine and hold on every other. INTAGLIO_UPDATE_DIGESTS=1 rewrites the file.
 TEST_P(OneVector, TheBitsAreThoseOfEveryOtherMachine) {
-  const std::string path = INTAGLIO_SOURCE_DIR "/tests/parity/embedding_digests.json";
-  auto digests = nlohmann::json::object();
-  if (std::ifstream in(path); in) in >> digests;
   std::vector<float> all;
   for (const std::vector<float>& vector : Reference()) all.insert(all.end(), vector.begin(), vector.end());
-  const std::string key = GetParam().fixture + "." + GetParam().dtype, digest = HashHex(std::as_bytes(std::span(all)));
-  if (std::getenv("INTAGLIO_UPDATE_DIGESTS") != nullptr) {
-    digests[key] = digest;
-    std::ofstream(path) << digests.dump(2) << '\n';
-  }
-  ASSERT_TRUE(digests.contains(key)) << "no digest of " << key << " in " << path;
-  EXPECT_EQ(digests[key], digest);
+  ExpectDigest("embedding_digests.json", GetParam().fixture + "." + GetParam().dtype, all);
 }
 
 constexpr const char* kFixtures[] = {"qwen3-embedding-tiny", "gemma3-embedding-tiny", "bert-embedding-tiny"};

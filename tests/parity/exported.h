@@ -1,14 +1,17 @@
 // A fixture exported once per test program into a temporary directory, and its longest sequence.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "intaglio/engine.h"
 #include "intaglio/export.h"
 #include "parity/golden.h"
+#include "tests/base/temporary_folder.h"
 
 namespace intaglio::test {
 
@@ -16,16 +19,8 @@ inline std::filesystem::path FixturePath(const std::string& name) { return std::
 
 // The bundle of (fixture, dtype): 8 slots, chunks of 1, 3, 16 and 64, batches of 1, 2, 4 and 8, speculation of 3.
 inline std::filesystem::path ExportedBundle(const std::string& fixture, const std::string& dtype) {
-  struct Root {
-    std::filesystem::path path;
-    Root() {
-      std::string pattern = (std::filesystem::temp_directory_path() / "intaglio-one-answer-XXXXXX").string();
-      path = mkdtemp(pattern.data());
-    }
-    ~Root() { std::filesystem::remove_all(path); }
-  };
-  static Root root;
-  const std::filesystem::path bundle = root.path / (fixture + "." + dtype);
+  static const TemporaryFolder root;
+  const std::filesystem::path bundle = root.path() / (fixture + "." + dtype);
   if (!std::filesystem::exists(bundle)) {
     Export({.source = FixturePath(fixture),
             .output = bundle,
@@ -61,6 +56,31 @@ inline void Append(Engine& engine, StepKind kind, int32_t slot, std::span<const 
     for (const StepOutput& output : engine.Step(kind, {&sequence, 1})) logits[output.position].assign(output.logits.begin(), output.logits.end());
     tokens = tokens.subspan(size);
   }
+}
+
+// Appends a prompt in chunks; the logits after its last token.
+inline std::vector<float> AppendPrompt(Engine& engine, int32_t slot, std::span<const int32_t> tokens, int32_t chunk) {
+  std::vector<float> logits;
+  for (size_t begin = 0; begin < tokens.size(); begin += static_cast<size_t>(chunk)) {
+    const auto size = std::min(static_cast<size_t>(chunk), tokens.size() - begin);
+    const StepSequence sequence{
+        .slot = slot, .tokens = tokens.subspan(begin, size), .outputs = 1, .sampling = nullptr, .prompt_length = static_cast<int32_t>(tokens.size())};
+    const StepOutput& output = engine.Step(StepKind::kContextEncoding, {&sequence, 1}).back();
+    logits.assign(output.logits.begin(), output.logits.end());
+  }
+  return logits;
+}
+
+// Appends the tokens that bring the slot to `length`, one by one; the logits after the last. `tokens`: the whole sequence.
+inline std::vector<float> DecodeTo(Engine& engine, int32_t slot, std::span<const int32_t> tokens, int32_t length) {
+  Logits logits;
+  const auto begin = static_cast<size_t>(engine.length(slot));
+  Append(engine, StepKind::kTokenGeneration, slot, tokens.subspan(begin, static_cast<size_t>(length) - begin), 1, logits);
+  return logits.at(length - 1);
+}
+
+inline bool IsSame(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 }  // namespace intaglio::test

@@ -9,12 +9,13 @@
 #include "intaglio/parity.h"
 #include "kernels/isa.h"
 #include "tests/base/temporary_folder.h"
+#include "tests/decoder_fixtures.h"
 #include "tests/parity/exported.h"
 
 namespace intaglio::test {
 namespace {
 
-class Parity : public testing::TestWithParam<std::string> {};
+class Parity : public testing::TestWithParam<const char*> {};
 
 TEST_P(Parity, F32WeightsComputeWhatTransformersComputes) {
   for (kernels::Isa isa : kernels::SupportedIsas()) {
@@ -29,17 +30,11 @@ TEST_P(Parity, Bf16WeightsStayWithinTheBf16Criteria) {
   EXPECT_TRUE(report.is_ok()) << ToMarkdown({&report, 1}, /*only_summary=*/false);
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, Parity,
-                         testing::Values("llama-tiny", "llama-bf16-tiny", "llama-untied-mqa-tiny", "llama-heads-not-divisible-tiny", "mistral-tiny",
-                                         "qwen2-tiny", "qwen3-tiny", "gemma3-text-tiny", "phi3-tiny", "phi3-longrope-tiny", "granite-tiny",
-                                         "gemma2-tiny", "smollm3-tiny", "olmo2-tiny", "mixtral-tiny", "qwen3-moe-tiny", "qwen3-moe-nonorm-tiny",
-                                         "granitemoe-tiny", "gpt-oss-tiny", "llama4-text-tiny", "deepseek-v3-tiny", "deepseek-v3-noqlora-tiny",
-                                         "qwen3-next-tiny", "falcon-h1-tiny"),
-                         [](const testing::TestParamInfo<std::string>& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Fixtures, Parity, testing::ValuesIn(kDecoderFixtures), [](const testing::TestParamInfo<const char*>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
 
 TEST(CompareFixture, AFolderWithoutGoldensIsAnError) { EXPECT_THROW((void)CompareFixture(FixturePath("_base")), Error); }
 

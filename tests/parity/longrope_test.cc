@@ -2,8 +2,6 @@
 // prompt's length or its own place, however the steps were cut. phi3-longrope-tiny switches after 68 tokens.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "base/fail.h"
 #include "tests/parity/exported.h"
 
@@ -17,31 +15,10 @@ class LongRope : public testing::Test {
   [[nodiscard]] std::unique_ptr<Engine> Load() const {
     return Engine::Load(ExportedBundle("phi3-longrope-tiny", "f32"), {.threads = 2, .isa = {}, .verify_checksums = false});
   }
-  // The prompt, in chunks; the logits after its last token.
   std::vector<float> Prompt(Engine& engine, int32_t slot, int32_t length, int32_t chunk) const {
-    std::vector<float> logits;
-    for (int32_t begin = 0; begin < length; begin += chunk) {
-      const auto size = static_cast<size_t>(std::min(chunk, length - begin));
-      const StepSequence sequence{.slot = slot,
-                                  .tokens = std::span(tokens_).subspan(static_cast<size_t>(begin), size),
-                                  .outputs = 1,
-                                  .sampling = nullptr,
-                                  .prompt_length = length};
-      const StepOutput& output = engine.Step(StepKind::kContextEncoding, {&sequence, 1}).back();
-      logits.assign(output.logits.begin(), output.logits.end());
-    }
-    return logits;
+    return AppendPrompt(engine, slot, std::span(tokens_).first(static_cast<size_t>(length)), chunk);
   }
-  // Appends single tokens up to `length`; the logits after the last.
-  std::vector<float> Decode(Engine& engine, int32_t slot, int32_t length) const {
-    Logits logits;
-    const auto begin = static_cast<size_t>(engine.length(slot));
-    Append(engine, StepKind::kTokenGeneration, slot, std::span(tokens_).subspan(begin, static_cast<size_t>(length) - begin), 1, logits);
-    return logits.at(length - 1);
-  }
-  static bool IsSame(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-  }
+  std::vector<float> Decode(Engine& engine, int32_t slot, int32_t length) const { return DecodeTo(engine, slot, tokens_, length); }
 
   const std::vector<int32_t> tokens_ = LongSequence("phi3-longrope-tiny");
 };

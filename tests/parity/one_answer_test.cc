@@ -3,11 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
-#include "base/hash.h"
 #include "kernels/isa.h"
+#include "tests/decoder_fixtures.h"
+#include "tests/parity/digests.h"
 #include "tests/parity/exported.h"
 
 namespace intaglio::test {
@@ -171,49 +170,15 @@ TEST_P(OneAnswer, InstructionSetsDoNotMatter) {
   }
 }
 
-// The digests were written on one machine and hold on every other. INTAGLIO_UPDATE_DIGESTS=1 rewrites the file, for a change of
-// the numerics that is meant (and then changes every bundle's answers).
 TEST_P(OneAnswer, TheBitsAreThoseOfEveryOtherMachine) {
-  const std::string path = INTAGLIO_SOURCE_DIR "/tests/parity/digests.json";
-  auto digests = nlohmann::json::object();
-  if (std::ifstream in(path); in) in >> digests;
   std::vector<float> all;
   for (const auto& [position, values] : Reference()) all.insert(all.end(), values.begin(), values.end());
-  const std::string key = GetParam().fixture + "." + GetParam().dtype, digest = HashHex(std::as_bytes(std::span(all)));
-  if (std::getenv("INTAGLIO_UPDATE_DIGESTS") != nullptr) {
-    digests[key] = digest;
-    std::ofstream(path) << digests.dump(2) << '\n';
-  }
-  ASSERT_TRUE(digests.contains(key)) << "no digest of " << key << " in " << path;
-  EXPECT_EQ(digests[key], digest);
+  ExpectDigest("digests.json", GetParam().fixture + "." + GetParam().dtype, all);
 }
 
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (const char* fixture : {"llama-tiny",
-                              "llama-bf16-tiny",
-                              "llama-untied-mqa-tiny",
-                              "llama-heads-not-divisible-tiny",
-                              "mistral-tiny",
-                              "qwen2-tiny",
-                              "qwen3-tiny",
-                              "gemma3-text-tiny",
-                              "phi3-tiny",
-                              "phi3-longrope-tiny",
-                              "granite-tiny",
-                              "gemma2-tiny",
-                              "smollm3-tiny",
-                              "olmo2-tiny",
-                              "mixtral-tiny",
-                              "qwen3-moe-tiny",
-                              "qwen3-moe-nonorm-tiny",
-                              "granitemoe-tiny",
-                              "gpt-oss-tiny",
-                              "llama4-text-tiny",
-                              "deepseek-v3-tiny",
-                              "deepseek-v3-noqlora-tiny",
-                              "qwen3-next-tiny",
-                              "falcon-h1-tiny"}) {
+  for (const char* fixture : kDecoderFixtures) {
     for (const char* dtype : {"f32", "bf16"}) cases.push_back({fixture, dtype});
   }
   return cases;

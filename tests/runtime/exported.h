@@ -1,6 +1,5 @@
 // Fixtures exported once per test program, and their golden prompts.
 #pragma once
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "intaglio/export.h"
+#include "tests/base/temporary_folder.h"
 
 namespace intaglio::test {
 
@@ -15,16 +15,8 @@ inline std::filesystem::path FixturePath(const std::string& name) { return std::
 
 // Three slots, a context of 192, chunks of 16 and 64 rows, batches of 1, 2 and (all slots) 3; no speculation unless asked for.
 inline std::filesystem::path ExportedBundle(const std::string& fixture, int32_t speculation = 0) {
-  struct Root {
-    std::filesystem::path path;
-    Root() {
-      std::string pattern = (std::filesystem::temp_directory_path() / "intaglio-runtime-test-XXXXXX").string();
-      path = mkdtemp(pattern.data());
-    }
-    ~Root() { std::filesystem::remove_all(path); }
-  };
-  static const Root root;
-  const std::filesystem::path bundle = root.path / (fixture + "." + std::to_string(speculation));
+  static const TemporaryFolder root;
+  const std::filesystem::path bundle = root.path() / (fixture + "." + std::to_string(speculation));
   if (!std::filesystem::exists(bundle)) {
     ExportOptions options;
     options.source = FixturePath(fixture);

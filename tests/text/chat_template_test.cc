@@ -51,7 +51,7 @@ TEST(ChatTemplate, JinjaAndPythonAreThoseOfTransformers) {
   ASSERT_GT(golden["cases"].size(), 400u);
   for (const Json& item : golden["cases"]) {
     SCOPED_TRACE(item["template"].get<std::string>());
-    folder.Write("chat_template.jinja", item["template"]);
+    folder.Write("chat_template.jinja", item["template"].get<std::string>());
     const auto render = [&] {
       return ChatTemplate::Load(folder.path())
           ->Render(golden["messages"].dump(), golden["tools"].dump(), true, golden["kwargs"].dump(), golden["now"].get<std::string>());

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "tests/base/temporary_folder.h"
 
 namespace intaglio::text {
 
@@ -52,19 +52,5 @@ std::pair<ErrorCode, std::string> Caught(Action action) {
   ADD_FAILURE() << "nothing was thrown";
   return {};
 }
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "intaglio_text_XXXXXX";
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  void Write(const char* file, const std::string& text) const { std::ofstream(path_ / file) << text; }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace intaglio::text

@@ -16,31 +16,17 @@ Tensor Ints(std::vector<int32_t>& data, int64_t rows, int64_t cols) {
   return {reinterpret_cast<std::byte*>(data.data()), rows, cols, cols, DType::kI32};
 }
 
-StepView Step(int64_t rows) {
-  StepView step;
-  step.num_rows = static_cast<int32_t>(rows);
-  return step;
-}
-
 // A routed layer: everything from logits to the sum over experts, at one level.
 class Layer {
  public:
   explicit Layer(uint32_t seed, int64_t used_experts = kExperts)
-      : random_(seed), logits_(kRows, kExperts, random_), x_(kRows, kHidden, random_), weight_(kExperts * kOut, kHidden, random_, 0.2f) {
+      : random_(seed),
+        logits_(kRows, kExperts, random_),
+        x_(kRows, kHidden, random_),
+        weight_(kExperts * kOut, kHidden, random_, 0.2f),
+        packed_(weight_, kOut) {
     for (int64_t row = 0; row < kRows; ++row) {
       for (int64_t e = used_experts; e < kExperts; ++e) logits_.row(row)[e] = -100.0f;
-    }
-    const auto block_bytes = static_cast<size_t>(PackedBlockBytes(kHidden, DType::kF32));
-    packed_.resize(static_cast<size_t>(PackedBytes(kExperts * kBlockRows, kHidden, DType::kF32)) / sizeof(float) + kLanes);
-    std::vector<float> rows;
-    for (int64_t e = 0; e < kExperts; ++e) {
-      for (int64_t n = 0; n < kOut; n += kLanes) {
-        const int64_t count = std::min<int64_t>(kLanes, kOut - n);
-        rows.clear();
-        for (int64_t i = 0; i < count; ++i) rows.insert(rows.end(), weight_.row(e * kOut + n + i), weight_.row(e * kOut + n + i) + kHidden);
-        PackBlock(rows.data(), count, kHidden, DType::kF32,
-                  {packed() + static_cast<size_t>((e * kBlockRows + n) / kLanes) * block_bytes, block_bytes});
-      }
     }
   }
 
@@ -61,12 +47,7 @@ class Layer {
     RunKernel("route", isa, route, step, order_seed);
     RunKernel("expert_group", isa, Call({Ints(positions_, count, kTopK), Ints(offsets_, 1, kExperts + 1), Ints(ids_, count, kTopK)}), step);
     RunKernel("expert_gather", isa, Call({gathered.tensor(), x, Ints(positions_, count, kTopK)}), step, order_seed);
-    matmul_ = Call({y.tensor(),
-                    gathered.tensor(),
-                    {packed(), kExperts * kBlockRows, kHidden, 0, DType::kF32},
-                    Ints(offsets_, 1, kExperts + 1),
-                    {},
-                    workspace.tensor()});
+    matmul_ = Call({y.tensor(), gathered.tensor(), packed_.tensor(), Ints(offsets_, 1, kExperts + 1), {}, workspace.tensor()});
     for (int s = 0; s <= kSegments; ++s) matmul_.params.ints[static_cast<size_t>(s)] = kHidden * s / kSegments;
     matmul_.params.ints[expert_params::kNumExperts] = kExperts;
     matmul_.params.ints[kRowMultiple] = kTopK;
@@ -98,14 +79,9 @@ class Layer {
   [[nodiscard]] int64_t num_tasks() const { return num_tasks_; }
 
  private:
-  [[nodiscard]] std::byte* packed() {
-    const auto address = reinterpret_cast<uintptr_t>(packed_.data());
-    return reinterpret_cast<std::byte*>((address + kAlignment - 1) / kAlignment * kAlignment);
-  }
-
   std::mt19937 random_;
   Matrix logits_, x_, weight_;
-  std::vector<float> packed_;
+  PackedStack packed_;
   std::vector<int32_t> ids_, positions_, offsets_;
   KernelCall matmul_;
   int64_t num_tasks_ = 0;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/pack.h"
 #include "kernels/registry.h"
 
 namespace intaglio::kernels {
@@ -55,6 +56,36 @@ inline bool SameBits(const Matrix& a, const Matrix& b) {
     if (std::memcmp(a.row(r), b.row(r), static_cast<size_t>(a.cols()) * sizeof(float)) != 0) return false;
   }
   return a.rows() == b.rows() && a.cols() == b.cols();
+}
+
+// One packed f32 matrix after the other, each in whole blocks: those that `weight` has of `n` rows each.
+class PackedStack {
+ public:
+  PackedStack(const Matrix& weight, int64_t n) : k_(weight.cols()), blocks_(weight.rows() / n * NumBlocks(n), weight.cols() * kLanes) {
+    std::vector<float> rows;
+    for (int64_t block = 0; block < blocks_.rows(); ++block) {
+      const int64_t first = block % NumBlocks(n) * kLanes, count = std::min<int64_t>(kLanes, n - first);
+      rows.clear();
+      for (int64_t i = 0; i < count; ++i) {
+        const float* row = weight.row(block / NumBlocks(n) * n + first + i);
+        rows.insert(rows.end(), row, row + k_);
+      }
+      const auto block_bytes = static_cast<size_t>(PackedBlockBytes(k_, DType::kF32));
+      PackBlock(rows.data(), count, k_, DType::kF32, {reinterpret_cast<std::byte*>(blocks_.row(block)), block_bytes});
+    }
+  }
+  [[nodiscard]] Tensor tensor() const { return {blocks_.tensor().data, blocks_.rows() * kLanes, k_, 0, DType::kF32}; }
+
+ private:
+  int64_t k_;
+  Matrix blocks_;
+};
+
+// A step of so many rows, for kernels that read none of its arrays.
+inline StepView Step(int64_t rows) {
+  StepView step;
+  step.num_rows = static_cast<int32_t>(rows);
+  return step;
 }
 
 // Runs a call: the tasks of a stage in an order drawn from `order_seed`, the scratch full of NaN before each.

@@ -11,34 +11,18 @@ namespace {
 
 constexpr int64_t kRows = 37, kHeads = 3, kK = 40, kN = 24, kBlockRows = 32;
 
-StepView Step(int64_t rows) {
-  StepView step;
-  step.num_rows = static_cast<int32_t>(rows);
-  return step;
-}
-
 // x [rows, heads * K] as columns of a wider value, one matrix a head.
 class HeadMatMul {
  public:
-  explicit HeadMatMul(uint32_t seed) : random_(seed), x_(kRows, kHeads * kK + 16, random_), weight_(kHeads * kN, kK, random_, 0.2f) {
-    packed_.resize(static_cast<size_t>(PackedBytes(kHeads * kBlockRows, kK, DType::kF32)) / sizeof(float) + kLanes);
-    const auto block_bytes = static_cast<size_t>(PackedBlockBytes(kK, DType::kF32));
-    for (int64_t head = 0; head < kHeads; ++head) {
-      for (int64_t n = 0; n < kN; n += kLanes) {
-        std::vector<float> rows;
-        const int64_t count = std::min<int64_t>(kLanes, kN - n);
-        for (int64_t i = 0; i < count; ++i) rows.insert(rows.end(), weight_.row(head * kN + n + i), weight_.row(head * kN + n + i) + kK);
-        PackBlock(rows.data(), count, kK, DType::kF32, {packed() + static_cast<size_t>((head * kBlockRows + n) / kLanes) * block_bytes, block_bytes});
-      }
-    }
-  }
+  explicit HeadMatMul(uint32_t seed)
+      : random_(seed), x_(kRows, kHeads * kK + 16, random_), weight_(kHeads * kN, kK, random_, 0.2f), packed_(weight_, kN) {}
 
   // Rows [first, first + count) as a step of their own.
   Matrix Run(Isa isa, int64_t first, int64_t count, uint32_t order_seed = 0) {
     Matrix out(count, kHeads * kN);
     const Matrix workspace(1, count * kHeads * kK);
     const Tensor x{reinterpret_cast<std::byte*>(x_.row(first)), count, kHeads * kK, x_.tensor().stride, DType::kF32};
-    KernelCall call = Call({out.tensor(), x, {packed(), kHeads * kBlockRows, kK, 0, DType::kF32}, workspace.tensor()});
+    KernelCall call = Call({out.tensor(), x, packed_.tensor(), workspace.tensor()});
     for (int s = 0; s <= kSegments; ++s) call.params.ints[static_cast<size_t>(s)] = kK * s / kSegments;
     call.params.ints[head_params::kHeads] = kHeads;
     RunKernel("head_matmul_f32", isa, call, Step(count), order_seed);
@@ -52,14 +36,9 @@ class HeadMatMul {
   }
 
  private:
-  [[nodiscard]] std::byte* packed() {
-    const auto address = reinterpret_cast<uintptr_t>(packed_.data());
-    return reinterpret_cast<std::byte*>((address + kAlignment - 1) / kAlignment * kAlignment);
-  }
-
   std::mt19937 random_;
   Matrix x_, weight_;
-  std::vector<float> packed_;
+  PackedStack packed_;
 };
 
 TEST(HeadMatMul, MultipliesEveryHeadByItsOwnMatrix) {

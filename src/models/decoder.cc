@@ -1,6 +1,8 @@
 #include "models/decoder.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "base/fail.h"
@@ -58,11 +60,23 @@ class DecoderModel final : public Model {
     // A recurrent state is computed again from the tokens alone, which do not tell how long a prompt was.
     Require(graph.states.empty() || !graph.rope_follows_length, ErrorCode::kUnsupported, "config.json: rope_type \"dynamic\" is not supported for ",
             config_.model_type);
+    ShareConstants(graph);
     graph::Verify(graph, "building");
     return graph;
   }
 
  private:
+  // What an earlier graph of the model has in memory too is that graph's.
+  void ShareConstants(graph::Graph& graph) const {
+    const std::lock_guard lock(mutex_);
+    for (graph::Weight& weight : graph.weights) {
+      if (weight.constant == nullptr) continue;
+      auto& shared = constants_[weight.name];
+      if (shared == nullptr || (shared != weight.constant && *shared != *weight.constant)) shared = weight.constant;
+      weight.constant = shared;
+    }
+  }
+
   [[nodiscard]] ValueRef Table(const Builder& model) const {
     return layers::VocabularyTable(model.In("embed_tokens"), config_.vocab_size, config_.hidden_size);
   }
@@ -99,6 +113,8 @@ class DecoderModel final : public Model {
   const Architecture& architecture_;
   const DecoderConfig config_;
   const ModelOptions options_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, std::shared_ptr<const std::vector<float>>> constants_;   // by weight, as the latest graph has it
 };
 
 constexpr std::string_view kHeadless = "Model", kWithHead = "ForCausalLM";

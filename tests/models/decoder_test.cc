@@ -7,6 +7,7 @@
 #include <set>
 
 #include "intaglio/error.h"
+#include "tests/decoder_fixtures.h"
 #include "tests/models/fixture.h"
 
 namespace intaglio::models {
@@ -14,23 +15,6 @@ namespace {
 
 using graph::Graph;
 using graph::Op;
-
-constexpr const char* kFixtureNames[]{"llama-tiny",
-                                      "llama-bf16-tiny",
-                                      "llama-untied-mqa-tiny",
-                                      "llama-heads-not-divisible-tiny",
-                                      "mistral-tiny",
-                                      "qwen2-tiny",
-                                      "qwen3-tiny",
-                                      "gemma3-text-tiny",
-                                      "phi3-tiny",
-                                      "phi3-longrope-tiny",
-                                      "granite-tiny",
-                                      "gemma2-tiny",
-                                      "smollm3-tiny",
-                                      "olmo2-tiny",
-                                      "mixtral-tiny",
-                                      "qwen3-moe-tiny"};
 
 Graph Build(const Fixture& fixture, int64_t rows) {
   return fixture.model().Build({.phase = Phase::kContextEncoding, .rows = rows, .outputs = rows, .max_context = 128});
@@ -106,12 +90,15 @@ TEST_P(EachFixture, AllPhasesShareWeightsCachesAndNodes) {
       EXPECT_EQ(graph.weights[i].name, context.weights[i].name);
       EXPECT_EQ(graph.weights[i].constant, context.weights[i].constant);   // one rotary table in memory
     }
-    EXPECT_EQ(graph.kv_caches.size(), static_cast<size_t>(fixture.model().num_layers()));
+    std::set<int32_t> layers;   // each has a KV cache, or a recurrent state, or both
+    for (const graph::KvCache& cache : graph.kv_caches) EXPECT_TRUE(layers.insert(cache.layer).second) << cache.layer;
+    for (const graph::State& state : graph.states) layers.insert(state.layer);
+    EXPECT_EQ(layers.size(), static_cast<size_t>(fixture.model().num_layers()));
     EXPECT_TRUE(std::ranges::equal(graph.nodes, context.nodes, {}, &graph::Node::op, &graph::Node::op));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, EachFixture, testing::ValuesIn(kFixtureNames), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Models, EachFixture, testing::ValuesIn(test::kDecoderFixtures), [](const auto& info) {
   std::string name = info.param;
   std::ranges::replace(name, '-', '_');
   return name;

@@ -108,7 +108,7 @@ TEST(OutputFile, LeavesNothingWhenThereIsNoRoom) {
 }
 
 TEST(OutputFile, SaysThatTheDiskIsFull) {
-  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "a full disk is played by /dev/full, a device of Linux that this system does not have";
   const TemporaryFolder folder;
   const auto path = folder.path() / "a";
   // The temporary name is the final one with the process's id: let it lead to the device that is always full.

@@ -90,7 +90,10 @@ def test_ctrl_c_leaves_at_once(llama):
     # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
     listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10) == (b"", b"")
-    assert process.returncode == -signal.SIGINT
+    try:
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10) == (b"", b"")
+        assert process.returncode == -signal.SIGINT
+    finally:
+        process.kill()

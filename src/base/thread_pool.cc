@@ -11,37 +11,12 @@
 
 #include "base/cpus.h"
 #include "base/fail.h"
+#include "base/spin.h"
 
 namespace intaglio {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-// Longer than the gap between two kernels, shorter than anyone would notice on a shared machine.
-constexpr auto kSpinTime = std::chrono::microseconds(40);
-constexpr int kPausesPerLook = 16;   // at the clock
-
-void Pause() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
-
-// Whether is_ready() came true within `time`.
-template <typename Ready>
-bool SpinUntil(std::chrono::microseconds time, Ready is_ready) noexcept {
-  if (is_ready()) return true;
-  if (time == time.zero()) return false;
-  const auto deadline = std::chrono::steady_clock::now() + time;
-  do {
-    for (int i = 0; i < kPausesPerLook; ++i) {
-      Pause();
-      if (is_ready()) return true;
-    }
-  } while (std::chrono::steady_clock::now() < deadline);
-  return false;
-}
 
 // Starts with the CPU the caller is on, which is not pinned: the workers then get the others.
 std::vector<int> OthersAfterCurrent(std::vector<int> cpus) {

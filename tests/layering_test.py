@@ -12,6 +12,7 @@ MAY_INCLUDE = {
     "text": set(),
     "graph": set(),
     "kernels": set(),
+    "collectives": set(),
     "bundle": set(),
     "layers": {"graph"},
     "models": {"layers", "graph", "checkpoint/hf_config.h"},

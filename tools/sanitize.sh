@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 readonly preset=$1 results=${2:-build/$1}
 case $preset in
   asan) folders=(base checkpoint text graph bundle runtime) ;;
-  tsan) folders=(base runtime) ;;
+  tsan) folders=(base collectives runtime) ;;
   *) echo "sanitize: unknown sanitizer '$preset'; use asan or tsan" >&2; exit 2 ;;
 esac
 if [[ -n ${FOLDERS:-} ]]; then read -ra folders <<< "$FOLDERS"; fi

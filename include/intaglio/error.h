@@ -14,6 +14,7 @@ enum class ErrorCode {
   kDataLoss,           // bytes that are truncated, contradictory or fail their checksum
   kResourceExhausted,  // memory, disk, slots
   kIo,                 // the operating system refused
+  kUnavailable,        // a rank that died, stalls or disagrees with the others
 };
 
 class Error : public std::runtime_error {

@@ -228,7 +228,10 @@ void ReadRanks(const Fields& in, int rank, Manifest& m) {
   const Json& list = in.List("ranks");
   Require(std::cmp_equal(list.size(), m.tp_degree), ErrorCode::kDataLoss, in.path(), ": lists ", list.size(), " ranks, but tp_degree is ",
           m.tp_degree);
-  for (const Json& item : list) ReadRank(Fields(item, StrCat(in.path(), ": ranks[", m.ranks.size(), ']')), m.ranks.emplace_back());
+  for (const Json& item : list) {
+    const std::string path = StrCat(in.path(), ": ranks[", m.ranks.size(), ']');
+    ReadRank(Fields(item, path), m.ranks.emplace_back());
+  }
   static_cast<RankEntry&>(m) = m.ranks[static_cast<size_t>(rank)];
 }
 

@@ -1,52 +1,52 @@
 #include "runtime/process_ranks.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstring>
+#include <future>
+#include <string>
 
 #include "base/fail.h"
 #include "runtime/agreement.h"
+#include "runtime/plan_check.h"
 #include "runtime/step_message.h"
 
 namespace intaglio::runtime {
 namespace {
 
-constexpr auto kHeartbeat = std::chrono::seconds(1);
-
-enum class Word : uint32_t { kStep, kResult, kStillThere, kStop };
-struct Header {
-  Word word = Word::kStop;
-  uint32_t body_bytes = 0;
-  uint64_t plan = 0;
-  int32_t output = 0, padding = 0;
+// kLoad's body: this, then the path.
+struct LoadBody {
+  int32_t isa = -1, num_threads = 0;   // isa -1: the best
+  uint64_t verifies_checksums = 0;
 };
-// A message begins with a header. This much of it travels at once, so that the steps of token generation are one broadcast.
-constexpr size_t kFirstBytes = 2048;
 
-// `message` begins with room for a header, and is padded here.
-void Send(const Header& header, std::vector<std::byte>& message, collectives::Collectives& group) {
-  std::memcpy(message.data(), &header, sizeof header);
-  message.resize(std::max(message.size(), kFirstBytes));
-  group.Broadcast(std::span(message).first(kFirstBytes), 0);
-  if (message.size() > kFirstBytes) group.Broadcast(std::span(message).subspan(kFirstBytes), 0);
+std::vector<std::byte> EncodeLoad(const RankOptions& options, const std::string& path) {
+  const LoadBody body{.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
+                      .num_threads = options.num_threads,
+                      .verifies_checksums = options.verify_checksums ? 1u : 0u};
+  std::vector<std::byte> bytes(sizeof body + path.size());
+  std::memcpy(bytes.data(), &body, sizeof body);
+  std::memcpy(bytes.data() + sizeof body, path.data(), path.size());
+  return bytes;
 }
 
-void SendWord(const Header& header, std::vector<std::byte>& message, collectives::Collectives& group) {
-  message.assign(kFirstBytes, std::byte{0});
-  Send(header, message, group);
-}
-
-Header Receive(std::vector<std::byte>& message, collectives::Collectives& group) {
-  message.resize(kFirstBytes);
-  group.Broadcast(message, 0);
-  Header header;
-  std::memcpy(&header, message.data(), sizeof header);
-  if (sizeof header + header.body_bytes > kFirstBytes) {
-    message.resize(sizeof header + header.body_bytes);
-    group.Broadcast(std::span(message).subspan(kFirstBytes), 0);
+// Loading may take a rank longer than the others would wait for it, so all of them ask each other while it lasts.
+template <typename LoadFunction>
+void LoadTogether(collectives::Collectives& group, const LoadFunction& load) {
+  constexpr auto kInterval = std::chrono::milliseconds(50);
+  const auto num_ranks = static_cast<size_t>(group.size());
+  std::vector<std::byte> are_ready(num_ranks);
+  std::vector<int64_t> borders;
+  for (size_t r = 0; r <= num_ranks; ++r) borders.push_back(static_cast<int64_t>(r));
+  std::future<void> loading = std::async(std::launch::async, load);
+  std::byte& is_ready = are_ready[static_cast<size_t>(group.rank())];
+  while (std::ranges::count(are_ready, std::byte{1}) != group.size()) {
+    if (is_ready == std::byte{0} && loading.wait_for(kInterval) == std::future_status::ready) {
+      loading.get();   // throws what failed
+      is_ready = std::byte{1};
+    }
+    group.AllGather(are_ready, borders);
   }
-  return header;
 }
 
 // Every rank has its own columns of the row, and receives the others'.
@@ -57,57 +57,49 @@ void GatherResult(const bundle::Manifest& manifest, std::span<const float> own, 
   group.AllGather(std::as_writable_bytes(row), borders);
 }
 
-}  // namespace
-
-ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads, collectives::Collectives& group)
-    : bundle_(bundle), group_(group), device_(bundle, isa, num_threads, &group) {
-  Agree(bundle, group);
-  heartbeat_ = std::thread([this] { KeepInTouch(); });
-}
-
-ProcessRanks::~ProcessRanks() {
-  {
-    const std::lock_guard lock(mutex_);
-    is_over_ = true;
-  }
-  news_.notify_all();
-  heartbeat_.join();
+// What `body` throws ends the group.
+template <typename Body>
+void OrAbort(collectives::Collectives& group, const Body& body) {
   try {
-    SendWord({.word = Word::kStop}, message_, group_);
-  } catch (const Error&) {}   // the group has failed: the others have ended
-}
-
-void ProcessRanks::KeepInTouch() {
-  std::vector<std::byte> message;
-  std::unique_lock lock(mutex_);
-  while (!is_over_) {
-    has_spoken_ = false;
-    news_.wait_for(lock, kHeartbeat, [this] { return is_over_; });
-    if (is_over_ || has_spoken_) continue;
-    try {
-      SendWord({.word = Word::kStillThere}, message, group_);
-    } catch (const Error&) { return; }   // the next step says so
-  }
-}
-
-void ProcessRanks::Run(size_t plan, const kernels::StepView& view) {
-  const std::lock_guard lock(mutex_);
-  has_spoken_ = true;
-  message_.assign(sizeof(Header), std::byte{0});
-  EncodeStep(view, bundle_.manifest.kv_groups.size(), message_);
-  Send({.word = Word::kStep, .body_bytes = static_cast<uint32_t>(message_.size() - sizeof(Header)), .plan = plan}, message_, group_);
-  try {
-    device_.Run(plan, view);
+    body();
   } catch (const Error& e) {
-    group_.Abort(e);
+    group.Abort(e);
     throw;
   }
 }
 
+}  // namespace
+
+ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, const RankOptions& options, Conversation& conversation)
+    : bundle_(bundle), conversation_(conversation) {
+  const Conversation::Turn turn = conversation_.TakeTurn();
+  OrAbort(conversation_.group(), [&] {
+    conversation_.Say({.word = Word::kLoad}, EncodeLoad(options, bundle.path.string()));
+    LoadTogether(conversation_.group(), [&] { device_ = std::make_unique<CpuDevice>(bundle, isa, options.num_threads, &conversation_.group()); });
+    Agree(bundle, conversation_.group());
+  });
+}
+
+ProcessRanks::~ProcessRanks() {
+  try {
+    const Conversation::Turn turn = conversation_.TakeTurn();
+    conversation_.Say({.word = Word::kUnload});
+  } catch (const Error&) {}   // the group has failed: the others have ended
+}
+
+void ProcessRanks::Run(size_t plan, const kernels::StepView& view) {
+  const Conversation::Turn turn = conversation_.TakeTurn();
+  OrAbort(conversation_.group(), [&] {
+    message_.clear();
+    EncodeStep(view, bundle_.manifest.kv_groups.size(), message_);
+    conversation_.Say({.word = Word::kStep, .number = plan}, message_);
+    device_->Run(plan, view);
+  });
+}
+
 std::span<const float> ProcessRanks::Result(size_t plan, int32_t output) {
-  if (bundle_.manifest.embedding) return device_.Result(plan, output);
-  const std::lock_guard lock(mutex_);
-  has_spoken_ = true;
+  if (bundle_.manifest.embedding) return device_->Result(plan, output);
+  const Conversation::Turn turn = conversation_.TakeTurn();
   const auto vocab = static_cast<size_t>(bundle_.manifest.vocab_size);
   if (results_.empty()) {
     int32_t outputs = 0;
@@ -115,35 +107,43 @@ std::span<const float> ProcessRanks::Result(size_t plan, int32_t output) {
     results_.resize(static_cast<size_t>(outputs) * vocab);
   }
   const auto row = std::span(results_).subspan(static_cast<size_t>(output) * vocab, vocab);
-  SendWord({.word = Word::kResult, .plan = plan, .output = output}, message_, group_);
-  GatherResult(bundle_.manifest, device_.Result(plan, output), row, group_);
+  conversation_.Say({.word = Word::kResult, .number = plan, .output = output});
+  GatherResult(bundle_.manifest, device_->Result(plan, output), row, conversation_.group());
   return row;
 }
 
-void FollowRankZero(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads, collectives::Collectives& group) {
-  try {
-    CpuDevice device(bundle, isa, num_threads, &group);
+void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& group) {
+  OrAbort(group, [&] {
+    LoadBody options;
+    Require(load.size() >= sizeof options, ErrorCode::kDataLoss, "rank 0 opens a bundle in a way that this version does not know");
+    std::memcpy(&options, load.data(), sizeof options);
+    const auto path = load.subspan(sizeof options);
+    bundle::Bundle bundle;
+    std::unique_ptr<CpuDevice> device;
+    LoadTogether(group, [&] {
+      bundle = bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0,
+                                    group.rank());
+      CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
+      const kernels::Isa isa = options.isa < 0 ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(Name(static_cast<kernels::Isa>(options.isa)));
+      device = std::make_unique<CpuDevice>(bundle, isa, options.num_threads, &group);
+    });
     Agree(bundle, group);
     ReceivedStep step(bundle);
-    std::vector<std::byte> message;
+    std::vector<std::byte> body;
     std::vector<float> row(static_cast<size_t>(bundle.manifest.vocab_size));
-    while (true) {
-      const Header header = Receive(message, group);
-      if (header.word == Word::kStop) return;
-      if (header.word == Word::kStillThere) continue;
-      Require(header.plan < bundle.plans.size(), ErrorCode::kDataLoss, "rank 0 runs plan ", header.plan, " of ", bundle.plans.size(),
-              "; do all ranks run one bundle?");
-      const auto body = std::span(message).subspan(sizeof header);
+    for (Header header = Hear(group, body); header.word != Word::kUnload; header = Hear(group, body)) {
+      Require(header.number < bundle.plans.size() && (header.word == Word::kStep || header.word == Word::kResult), ErrorCode::kDataLoss,
+              "rank 0 asks for something that this version does not know");
+      const bundle::Plan& plan = bundle.plans[header.number];
       if (header.word == Word::kStep) {
-        device.Run(header.plan, step.Decode(body, bundle.plans[header.plan]));
+        device->Run(header.number, step.Decode(body, plan));
       } else {
-        GatherResult(bundle.manifest, device.Result(header.plan, header.output), row, group);
+        Require(header.output >= 0 && header.output < plan.outputs, ErrorCode::kDataLoss, "rank 0 asks for output ", header.output, " of ",
+                plan.outputs);
+        GatherResult(bundle.manifest, device->Result(header.number, header.output), row, group);
       }
     }
-  } catch (const Error& e) {
-    group.Abort(e);
-    throw;
-  }
+  });
 }
 
 }  // namespace intaglio::runtime

@@ -12,6 +12,10 @@ using graph::Op;
 
 void Set(const graph::NoAttrs&, Op, Call&) {}
 void Set(const graph::SliceAttrs&, Op, Call&) {}
+void Set(const graph::GatherAttrs&, Op, Call&) {}
+void Set(const graph::ZerosAttrs&, Op, Call&) {}
+void Set(const graph::SquareSumAttrs&, Op, Call&) {}
+void Set(const graph::SampleAttrs&, Op, Call&) {}
 
 void Set(const graph::EmbeddingAttrs& attrs, Op, Call& call) { call.floats[kernels::embed_params::kScale] = attrs.scale; }
 

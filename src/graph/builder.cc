@@ -152,16 +152,17 @@ ValueRef Builder::Probe(std::string_view name, ValueRef value) const {
   return value;
 }
 
-ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments) {
-  MatMulAttrs attrs{.segments = segments, .has_bias = operands.bias.id != kNoValue, .has_residual = operands.residual.id != kNoValue};
+ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments, int64_t leaves) {
+  MatMulAttrs attrs{
+      .segments = segments, .has_bias = operands.bias.id != kNoValue, .has_residual = operands.residual.id != kNoValue, .leaves = leaves};
   std::vector<ValueRef> inputs{operands.x, operands.weight};
   if (attrs.has_bias) inputs.push_back(operands.bias);
   if (attrs.has_residual) inputs.push_back(operands.residual);
   return b.Emit(Op::kMatMul, inputs, attrs).front();
 }
 
-ValueRef Embedding(const Builder& b, ValueRef table, float scale) {
-  return b.Emit(Op::kEmbedding, {b.tokens(), table}, EmbeddingAttrs{scale}).front();
+ValueRef Embedding(const Builder& b, ValueRef table, float scale, int64_t first_id) {
+  return b.Emit(Op::kEmbedding, {b.tokens(), table}, EmbeddingAttrs{.scale = scale, .first_id = first_id}).front();
 }
 
 ValueRef RmsNorm(const Builder& b, ValueRef x, ValueRef weight, const NormAttrs& attrs) { return b.Emit(Op::kRmsNorm, {x, weight}, attrs).front(); }
@@ -212,9 +213,34 @@ ValueRef AddPosition(const Builder& b, ValueRef x, ValueRef table, ValueRef cons
 
 ValueRef Pool(const Builder& b, ValueRef x, PoolMode mode) { return b.Emit(Op::kPool, {x, b.positions(), b.output_rows()}, PoolAttrs{mode}).front(); }
 
-Sampled Sample(const Builder& b, ValueRef logits) {
-  const std::vector<ValueRef> outputs = b.Emit(Op::kSample, {logits});
+Sampled Sample(const Builder& b, ValueRef logits, int64_t vocab) {
+  const std::vector<ValueRef> outputs = b.Emit(Op::kSample, {logits}, SampleAttrs{vocab});
   return {.ids = outputs[0], .logprobs = outputs[1]};
+}
+
+ValueRef AllReduce(const Builder& b, ValueRef x) { return b.Emit(Op::kAllReduce, {x}).front(); }
+ValueRef AddBias(const Builder& b, ValueRef x, ValueRef bias) { return b.Emit(Op::kAddBias, {x, bias}).front(); }
+ValueRef SquareSum(const Builder& b, ValueRef x, const SquareSumAttrs& attrs) { return b.Emit(Op::kSquareSum, {x}, attrs).front(); }
+
+ValueRef AllGather(const Builder& b, ValueRef x, const Segments& borders) {
+  const std::vector<ValueRef> inputs = x.id == kNoValue ? std::vector<ValueRef>{} : std::vector<ValueRef>{x};
+  return b.Emit(Op::kAllGather, inputs, GatherAttrs{borders}).front();
+}
+
+ValueRef Zeros(const Builder& b, int64_t cols, int64_t multiple) {
+  return b.Emit(Op::kZeros, {}, ZerosAttrs{.rows = b.rows() * multiple, .cols = cols}).front();
+}
+
+ValueRef NormBy(const Builder& b, ValueRef x, ValueRef sums, ValueRef weight, const NormAttrs& attrs) {
+  return b.Emit(Op::kNormBy, {x, sums, weight}, attrs).front();
+}
+
+ValueRef ExpertIsolate(const Builder& b, ValueRef y, ValueRef offsets, const ExpertAttrs& attrs) {
+  return b.Emit(Op::kExpertIsolate, {y, offsets}, attrs).front();
+}
+
+ValueRef ExpertBias(const Builder& b, ValueRef y, ValueRef offsets, ValueRef bias) {
+  return b.Emit(Op::kExpertBias, {y, offsets, bias}, ExpertAttrs{.num_experts = bias.shape()[0]}).front();
 }
 
 }  // namespace intaglio::graph

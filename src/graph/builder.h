@@ -35,6 +35,9 @@ class Builder {
   [[nodiscard]] ValueRef slots() const { return {graph_, 2}; }
   [[nodiscard]] ValueRef output_rows() const { return {graph_, 3}; }
   [[nodiscard]] int64_t max_context() const { return graph_->max_context; }
+  // Whose graph it is.
+  [[nodiscard]] const RankPlace& place() const { return graph_->place; }
+  [[nodiscard]] int64_t rows() const { return graph_->rows; }
   // Rows that an expert takes when each of the graph's rows chooses `top_k` of `num_experts`; 0: all of them.
   [[nodiscard]] int64_t ExpertCapacity(int64_t top_k, int64_t num_experts) const;
   // Each row's row in rotary tables that change with a sequence's length, declared on first use; see Graph::rope_switch.
@@ -74,8 +77,10 @@ class Builder {
 struct MatMulOperands {
   ValueRef x, weight, bias{}, residual{};
 };
-[[nodiscard]] ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments);
-[[nodiscard]] ValueRef Embedding(const Builder& b, ValueRef table, float scale);
+// `leaves` < 8: a rank's part of the sum, without bias and residual; see MatMulAttrs.
+[[nodiscard]] ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments, int64_t leaves = kNumSegments);
+// The table's rows are those of the ids from `first_id` on.
+[[nodiscard]] ValueRef Embedding(const Builder& b, ValueRef table, float scale, int64_t first_id = 0);
 // Every run of `attrs.width` columns is divided by its root mean square (eps added to the mean), then multiplied by `weight`.
 [[nodiscard]] ValueRef RmsNorm(const Builder& b, ValueRef x, ValueRef weight, const NormAttrs& attrs);
 // `rows`: b.rope_rows(…), or b.positions() if it is not given.
@@ -121,6 +126,25 @@ struct LayerNormWeights {
 struct Sampled {
   ValueRef ids, logprobs;
 };
-[[nodiscard]] Sampled Sample(const Builder& b, ValueRef logits);
+// `vocab`: of all ranks, if the logits are this rank's columns of it.
+[[nodiscard]] Sampled Sample(const Builder& b, ValueRef logits, int64_t vocab = 0);
+
+// What ranks do together; not for a graph of one rank. All ranks' graphs have the same ones in the same order.
+// The sum of all ranks' x.
+[[nodiscard]] ValueRef AllReduce(const Builder& b, ValueRef x);
+// The columns of all ranks side by side. Rank r's are [borders[r], borders[r + 1]); one that has none gives no `x`, and rows are the phase's.
+[[nodiscard]] ValueRef AllGather(const Builder& b, ValueRef x, const Segments& borders);
+// x + bias in every row.
+[[nodiscard]] ValueRef AddBias(const Builder& b, ValueRef x, ValueRef bias);
+// +0 in `cols` columns, for each row of the phase `multiple` rows.
+[[nodiscard]] ValueRef Zeros(const Builder& b, int64_t cols, int64_t multiple = 1);
+// One number a row: the sum of the squares of the columns in attrs.segments.
+[[nodiscard]] ValueRef SquareSum(const Builder& b, ValueRef x, const SquareSumAttrs& attrs);
+// x / sqrt(sums / width + eps) * weight, where `sums` [R, 1] are of attrs.width columns.
+[[nodiscard]] ValueRef NormBy(const Builder& b, ValueRef x, ValueRef sums, ValueRef weight, const NormAttrs& attrs);
+// y [R * k, C] in expert order, with -0 in the rows of other experts than [attrs.first_expert, attrs.end_expert()).
+[[nodiscard]] ValueRef ExpertIsolate(const Builder& b, ValueRef y, ValueRef offsets, const ExpertAttrs& attrs);
+// y [R * k, C] in expert order plus the row of `bias` [E, C] of each row's expert.
+[[nodiscard]] ValueRef ExpertBias(const Builder& b, ValueRef y, ValueRef offsets, ValueRef bias);
 
 }  // namespace intaglio::graph

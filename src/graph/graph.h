@@ -14,6 +14,7 @@
 #include "base/dtype.h"
 #include "base/phase.h"
 #include "base/tensor.h"
+#include "graph/rank_place.h"
 
 namespace intaglio::graph {
 
@@ -67,7 +68,7 @@ struct WeightSource {
   SourceView view = SourceView::kRows;
   int64_t first_row = 0, num_rows = 0, row_step = 1;   // num_rows 0: all
   int64_t matrix = 0;    // kColumns: which of the stack
-  int64_t first_k = 0, num_k = 0;   // kColumns: the part of a column that counts; num_k 0: all
+  int64_t first_k = 0, num_k = 0;   // the part of every row (kColumns: column) of a matrix that counts; num_k 0: all
   std::string scales{};  // kMxfp4Rows
   bool operator==(const WeightSource&) const = default;
 
@@ -113,11 +114,15 @@ struct NoAttrs {
 };
 struct EmbeddingAttrs {
   float scale = 1.0f;
+  // Whose row is the table's first. A token of another rank's table gives -0, the identity of addition.
+  int64_t first_id = 0;
   bool operator==(const EmbeddingAttrs&) const = default;
 };
 struct MatMulAttrs {
   Segments segments{};
   bool has_bias = false, has_residual = false;
+  // How many of the segments the tree has, a power of two; borders past them are K. Fewer than all: a part of the sum, for an AllReduce.
+  int64_t leaves = kNumSegments;
   bool operator==(const MatMulAttrs&) const = default;
 };
 struct NormAttrs {
@@ -179,10 +184,14 @@ struct RouteAttrs {
   bool operator==(const RouteAttrs&) const = default;
 };
 struct ExpertAttrs {
-  int64_t num_experts = 0;
+  int64_t num_experts = 0;                      // of all ranks, as offsets and ids are
   int64_t capacity = 0;                         // ExpertGroup: rows that an expert takes, in order; later ones lose it (position -1); 0: all
   Segments segments{};                          // ExpertMatMul only
   bool has_bias = false, has_weights = false;   // optional operands
+  int64_t leaves = kNumSegments;                // ExpertMatMul: as MatMulAttrs'
+  int64_t first_expert = 0, own_experts = -1;   // ExpertMatMul, ExpertIsolate: those that this rank has; -1: all
+  int64_t first_group = 0, num_groups = kNumSegments;   // ExpertCombine: the canonical groups of experts that are added here
+  [[nodiscard]] int64_t end_expert() const { return own_experts < 0 ? num_experts : first_expert + own_experts; }
   bool operator==(const ExpertAttrs&) const = default;
 };
 struct HeadAttrs {
@@ -196,6 +205,25 @@ enum class PoolMode : uint8_t { kFirst, kMean };
 struct PoolAttrs {
   PoolMode mode = PoolMode::kMean;
   bool operator==(const PoolAttrs&) const = default;
+};
+// Borders of the ranks' columns, ascending; past the last rank, all columns.
+struct GatherAttrs {
+  Segments borders{};
+  bool operator==(const GatherAttrs&) const = default;
+};
+struct ZerosAttrs {
+  int64_t rows = 0, cols = 0;   // rows: of the phase, or a multiple
+  bool operator==(const ZerosAttrs&) const = default;
+};
+// What this rank adds to a sum of squares: columns may be left out on both sides, as other ranks count them. `leaves` as MatMulAttrs'.
+struct SquareSumAttrs {
+  Segments segments{};
+  int64_t leaves = kNumSegments;
+  bool operator==(const SquareSumAttrs&) const = default;
+};
+struct SampleAttrs {
+  int64_t vocab = 0;   // of all ranks, where the logits are this rank's columns; 0: they are all there is
+  bool operator==(const SampleAttrs&) const = default;
 };
 struct ClampAttrs {
   float alpha = 1.0f, limit = 0.0f;
@@ -215,8 +243,9 @@ struct RecurrenceAttrs {
   [[nodiscard]] int64_t state_floats() const { return value_heads * ((value_dim + 15) / 16) * ((key_dim + 3) / 4 * 4) * 16; }
   bool operator==(const RecurrenceAttrs&) const = default;
 };
-using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs,
-                           ClampAttrs, ScalarAttrs, HeadAttrs, RotaryAttrs, ConvAttrs, RecurrenceAttrs, PoolAttrs>;
+using Attrs =
+    std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs, ClampAttrs,
+                 ScalarAttrs, HeadAttrs, RotaryAttrs, ConvAttrs, RecurrenceAttrs, PoolAttrs, GatherAttrs, ZerosAttrs, SquareSumAttrs, SampleAttrs>;
 
 struct Node {
   Op op = Op::kAdd;
@@ -228,6 +257,7 @@ struct Node {
 struct Graph {
   Phase phase = Phase::kContextEncoding;
   int64_t rows = 0, outputs = 0, max_context = 0;
+  RankPlace place;   // whose graph this is
   // Where rotary frequencies change with the length of a sequence: one of more than this many positions is rotated with the rows of
   // rope_rows, which the runtime fills: a short sequence's position, or rope_switch + a long one's. 0: they never change.
   int64_t rope_switch = 0;

@@ -19,7 +19,8 @@ constexpr std::array kArities{
 };
 
 std::vector<Value> InferEmbedding(const Rule& rule) {
-  (void)rule.attrs<EmbeddingAttrs>();
+  const int64_t first_id = rule.attrs<EmbeddingAttrs>().first_id;
+  rule.Check(first_id >= 0 && (first_id == 0 || !rule.graph().place.is_alone()), "first_id is ", first_id, ", which no rank's table begins with");
   rule.Step(0, Source::kTokens, "tokens");
   const Weight& table = rule.WeightOf(1, Layout::kMatmul, "table");
   rule.Check(table.shape.size() == 2, "table has shape ", table.shape, ", expected two dimensions");
@@ -35,6 +36,8 @@ std::vector<Value> InferMatMul(const Rule& rule) {
   const Weight& weight = rule.WeightOf(1, Layout::kMatmul, "weight");
   rule.Check(weight.shape.size() == 2 && weight.shape[1] == x[1], "weight has shape ", weight.shape, ", x has shape ", x);
   CheckSegments(rule, attrs.segments, x[1]);
+  CheckLeaves(rule, attrs.segments, attrs.leaves);
+  rule.Check(attrs.leaves == kNumSegments || (!attrs.has_bias && !attrs.has_residual), "a part of a sum has a bias or a residual");
   const Shape out{x[0], weight.shape[0]};
   if (attrs.has_bias) rule.ExpectVector(2, out[1], "bias");
   if (attrs.has_residual) rule.ExpectMatrix(num_inputs - 1, out, "residual");
@@ -177,8 +180,9 @@ std::vector<Value> InferGatherRows(const Rule& rule) {
 }
 
 std::vector<Value> InferSample(const Rule& rule) {
-  (void)rule.attrs<NoAttrs>();
+  const int64_t vocab = rule.attrs<SampleAttrs>().vocab;
   const Shape& logits = rule.Matrix(0, "logits");
+  rule.Check(vocab == 0 || (!rule.graph().place.is_alone() && vocab >= logits[1]), "logits have ", logits[1], " columns of a vocabulary of ", vocab);
   rule.Check(logits[0] == rule.graph().outputs, "logits have ", logits[0], " rows, the phase has ", rule.graph().outputs, " output rows");
   std::vector<Value> outputs = Like({logits[0], 1}, DType::kI32);
   outputs.push_back(Like({logits[0], kLogprobCols}).front());
@@ -190,9 +194,18 @@ std::vector<Value> InferSample(const Rule& rule) {
 void CheckSegments(const Rule& rule, const Segments& segments, int64_t k) {
   rule.Check(segments.front() == 0, "segments start at ", segments.front(), ", expected 0");
   rule.Check(segments.back() == k, "segments end at ", segments.back(), ", expected K = ", k);
+  CheckAscending(rule, segments);
+}
+
+void CheckAscending(const Rule& rule, const Segments& segments) {
   for (size_t i = 1; i < segments.size(); ++i) {
     rule.Check(segments[i - 1] <= segments[i], "segment ", i - 1, " runs from ", segments[i - 1], " back to ", segments[i]);
   }
+}
+
+void CheckLeaves(const Rule& rule, const Segments& segments, int64_t leaves) {
+  rule.Check(leaves == 1 || leaves == 2 || leaves == 4 || leaves == kNumSegments, "has ", leaves, " leaves, expected 1, 2, 4 or ", kNumSegments);
+  rule.Check(segments[static_cast<size_t>(leaves)] == segments.back(), "segments after the first ", leaves, " reach to ", segments.back());
 }
 
 bool IsKvCache(const Value& value) { return value.source == Source::kKvCache || (value.source == Source::kNode && value.shape.empty()); }
@@ -248,6 +261,14 @@ constexpr auto kRules = std::to_array<OpRule>({
     {Op::kCausalConv, ByOp<InferRecurrent>},
     {Op::kGatedDeltaRule, ByOp<InferRecurrent>},
     {Op::kSsmScan, ByOp<InferRecurrent>},
+    {Op::kAllReduce, ByOp<InferRanks>},
+    {Op::kAllGather, ByOp<InferRanks>},
+    {Op::kAddBias, ByOp<InferRanks>},
+    {Op::kZeros, ByOp<InferRanks>},
+    {Op::kSquareSum, ByOp<InferRanks>},
+    {Op::kNormBy, ByOp<InferRanks>},
+    {Op::kExpertIsolate, ByOp<InferRanks>},
+    {Op::kExpertBias, ByOp<InferRanks>},
     {Op::kGatherRows, InferGatherRows},
     {Op::kSample, InferSample},
 });

@@ -50,13 +50,16 @@ std::vector<Value> InferExpertMatMul(const Rule& rule) {
   rule.Check(rule.num_inputs() == (attrs.has_bias ? 4u : 3u), "has ", rule.num_inputs(), " operands, its attributes say otherwise");
   const Shape& x = rule.Matrix(0, "x");
   const Weight& weight = rule.WeightOf(1, Layout::kExperts, "weight");
-  rule.Check(weight.shape[0] == attrs.num_experts && weight.shape[2] == x[1], "weight has shape ", weight.shape, ", x has shape ", x);
-  rule.Check(rule.input(2).dtype == DType::kI32, "offsets are not i32");
-  rule.ExpectShape(2, {1, attrs.num_experts + 1}, "offsets");
+  CheckOwnExperts(rule, attrs);
+  rule.Check(weight.shape[0] == attrs.end_expert() - attrs.first_expert && weight.shape[2] == x[1], "weight has shape ", weight.shape,
+             ", x has shape ", x, ", experts are ", attrs.first_expert, " to ", attrs.end_expert());
+  CheckOffsets(rule, 2, attrs.num_experts);
   CheckSegments(rule, attrs.segments, x[1]);
+  CheckLeaves(rule, attrs.segments, attrs.leaves);
+  rule.Check(attrs.leaves == kNumSegments || !attrs.has_bias, "a part of a sum has a bias");
   if (attrs.has_bias) {
     (void)rule.WeightOf(3, Layout::kTable, "bias");
-    rule.ExpectShape(3, {attrs.num_experts, weight.shape[1]}, "bias");
+    rule.ExpectShape(3, {weight.shape[0], weight.shape[1]}, "bias");
   }
   return Like({x[0], weight.shape[1]});
 }
@@ -68,6 +71,10 @@ std::vector<Value> InferExpertCombine(const Rule& rule) {
   rule.Check(y[0] == positions[0] * positions[1], "y has ", y[0], " rows, positions ", positions);
   rule.ExpectShape(2, positions, "ids");
   if (attrs.has_weights) rule.ExpectShape(3, positions, "weights");
+  const int64_t groups = attrs.num_groups;
+  rule.Check((groups == 1 || groups == 2 || groups == 4 || groups == kNumSegments) && attrs.first_group >= 0 && attrs.first_group % groups == 0 &&
+                 attrs.first_group < kNumSegments,
+             "adds ", groups, " groups from ", attrs.first_group, ", which are no subtree of ", kNumSegments);
   return Like({positions[0], y[1]});
 }
 
@@ -91,6 +98,16 @@ std::vector<Value> InferHeadConcat(const Rule& rule) {
 }
 
 }  // namespace
+
+void CheckOffsets(const Rule& rule, size_t i, int64_t num_experts) {
+  rule.Check(rule.input(i).dtype == DType::kI32, "offsets are not i32");
+  rule.ExpectShape(i, {1, num_experts + 1}, "offsets");
+}
+
+void CheckOwnExperts(const Rule& rule, const ExpertAttrs& attrs) {
+  rule.Check(attrs.first_expert >= 0 && attrs.first_expert <= attrs.end_expert() && attrs.end_expert() <= attrs.num_experts, "has experts ",
+             attrs.first_expert, " to ", attrs.end_expert(), " of ", attrs.num_experts);
+}
 
 std::vector<Value> InferExperts(const Rule& rule, Op op) {
   switch (op) {

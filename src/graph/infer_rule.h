@@ -83,11 +83,19 @@ inline std::vector<Value> Like(Shape shape, DType dtype = DType::kF32) { return 
 
 // Segments ascend from 0 to `k`.
 void CheckSegments(const Rule& rule, const Segments& segments, int64_t k);
+void CheckAscending(const Rule& rule, const Segments& segments);
+// `leaves` is a power of two up to 8, and segments past it are empty.
+void CheckLeaves(const Rule& rule, const Segments& segments, int64_t leaves);
+// What ExpertGroup says of where each expert's rows are: i32 [1, experts + 1].
+void CheckOffsets(const Rule& rule, size_t i, int64_t num_experts);
+// A rank has experts [first_expert, end_expert()) of all.
+void CheckOwnExperts(const Rule& rule, const ExpertAttrs& attrs);
 
 // The rules of further ops, by kind; as InferOutputs. REQUIRES: the number of operands is right.
 [[nodiscard]] std::vector<Value> InferExperts(const Rule& rule, Op op);
 [[nodiscard]] std::vector<Value> InferHeads(const Rule& rule, Op op);
 [[nodiscard]] std::vector<Value> InferEmbedder(const Rule& rule, Op op);
 [[nodiscard]] std::vector<Value> InferRecurrent(const Rule& rule, Op op);
+[[nodiscard]] std::vector<Value> InferRanks(const Rule& rule, Op op);
 
 }  // namespace intaglio::graph

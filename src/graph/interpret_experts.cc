@@ -93,14 +93,18 @@ Buffer Gather(const ExpertAttrs& attrs, std::span<const Operand> in) {
 }
 
 Buffer MatMul(const ExpertAttrs& attrs, std::span<const Operand> in) {
-  const size_t k = in[1].cols, n = in[1].f32.size() / k / static_cast<size_t>(attrs.num_experts);
+  const auto first = static_cast<size_t>(attrs.first_expert), count = static_cast<size_t>(attrs.end_expert()) - first;
+  const size_t k = in[1].cols, n = in[1].f32.size() / k / count;
   Buffer out;
-  for (size_t expert = 0; expert < static_cast<size_t>(attrs.num_experts); ++expert) {
-    for (auto row = static_cast<size_t>(in[2].i32[expert]); row < static_cast<size_t>(in[2].i32[expert + 1]); ++row) {
+  // What nobody reads: rows of other ranks' experts and, at the end, those left over by dropped ones.
+  out.f32.assign(in[0].f32.size() / k * n, std::numeric_limits<float>::quiet_NaN());
+  for (size_t expert = 0; expert < count; ++expert) {
+    const std::span<const int32_t> offsets = in[2].i32.subspan(first + expert, 2);
+    for (auto row = static_cast<size_t>(offsets[0]); row < static_cast<size_t>(offsets[1]); ++row) {
       for (size_t col = 0; col < n; ++col) {
         double sum = attrs.has_bias ? in[3].f32[expert * n + col] : 0.0;
         for (size_t i = 0; i < k; ++i) sum += static_cast<double>(in[0].f32[row * k + i]) * in[1].f32[(expert * n + col) * k + i];
-        out.f32.push_back(static_cast<float>(sum));
+        out.f32[row * n + col] = static_cast<float>(sum);
       }
     }
   }
@@ -109,12 +113,14 @@ Buffer MatMul(const ExpertAttrs& attrs, std::span<const Operand> in) {
 
 Buffer Combine(const ExpertAttrs& attrs, std::span<const Operand> in) {
   const size_t cols = in[0].cols, top_k = in[1].cols;
+  const int64_t begin = attrs.num_experts * attrs.first_group / kNumSegments,
+                end = attrs.num_experts * (attrs.first_group + attrs.num_groups) / kNumSegments;
   Buffer out;
   for (size_t first = 0; first < in[1].i32.size(); first += top_k) {
     for (size_t col = 0; col < cols; ++col) {
       double sum = 0;
       for (size_t j = first; j < first + top_k; ++j) {
-        if (in[1].i32[j] < 0) continue;
+        if (in[1].i32[j] < 0 || in[2].i32[j] < begin || in[2].i32[j] >= end) continue;
         sum += static_cast<double>(attrs.has_weights ? in[3].f32[j] : 1.0f) * in[0].f32[static_cast<size_t>(in[1].i32[j]) * cols + col];
       }
       out.f32.push_back(static_cast<float>(sum));

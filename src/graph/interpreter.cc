@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "base/fail.h"
+#include "base/strings.h"
 #include "graph/infer.h"
 #include "graph/interpret_elementwise.h"
 #include "graph/interpret_embedder.h"
 #include "graph/interpret_experts.h"
 #include "graph/interpret_operand.h"
+#include "graph/interpret_ranks.h"
 #include "graph/interpret_recurrent.h"
 #include "graph/load_weight.h"
 #include "graph/op_table.h"
@@ -21,8 +24,8 @@ namespace {
 // A step under way. Each op is a function of one node; operands are looked up by position.
 class Run {
  public:
-  Run(const Graph& graph, const std::vector<std::vector<float>>& weights, const StepInputs& step, KvState& kv)
-      : graph_(graph), weights_(weights), step_(step), kv_(kv), buffers_(graph.values.size()) {
+  Run(const Graph& graph, const std::vector<std::vector<float>>& weights, const StepInputs& step, KvState& kv, const RankExchange& exchange)
+      : graph_(graph), weights_(weights), step_(step), kv_(kv), exchange_(exchange), buffers_(graph.values.size()) {
     for (size_t i = 0; i < buffers_.size(); ++i) {
       const auto assign = [&](std::span<const int32_t> data) { buffers_[i].i32.assign(data.begin(), data.end()); };
       switch (graph.values[i].source) {
@@ -87,6 +90,7 @@ class Run {
   void Recurrent(const Node& node);
   void Embedder(const Node& node);
   void Elementwise(const Node& node);
+  void Ranks(const Node& node);
   void GatherRows(const Node& node);
   void Sample(const Node& node);
 
@@ -94,6 +98,7 @@ class Run {
   const std::vector<std::vector<float>>& weights_;
   const StepInputs& step_;
   KvState& kv_;
+  const RankExchange& exchange_;
   std::vector<Buffer> buffers_;
 };
 
@@ -122,11 +127,18 @@ std::vector<float> Normalised(std::span<const float> x, std::span<const float> w
 void Run::Embedding(const Node& node) {
   const std::span<const float> table = In(node, 1);
   const size_t cols = Cols(node.outputs[0]);
-  const float scale = std::get<EmbeddingAttrs>(node.attrs).scale;
+  const auto& attrs = std::get<EmbeddingAttrs>(node.attrs);
+  const auto ids = static_cast<int64_t>(table.size() / cols);
   for (int32_t token : step_.tokens) {
-    Require(token >= 0 && static_cast<size_t>(token) < table.size() / cols, ErrorCode::kInvalidArgument, "interpreter: token ", token,
-            " is outside of the vocabulary of ", table.size() / cols);
-    for (float element : table.subspan(static_cast<size_t>(token) * cols, cols)) Out(node).push_back(element * scale);
+    const int64_t row = token - attrs.first_id;
+    const bool is_own = row >= 0 && row < ids;
+    Require(is_own || (token >= 0 && !graph_.place.is_alone()), ErrorCode::kInvalidArgument, "interpreter: token ", token,
+            " is outside of the vocabulary of ", ids);
+    if (!is_own) {
+      Out(node).resize(Out(node).size() + cols, -0.0f);
+      continue;
+    }
+    for (float element : table.subspan(static_cast<size_t>(row) * cols, cols)) Out(node).push_back(element * attrs.scale);
   }
 }
 
@@ -265,8 +277,10 @@ void Run::GatherRows(const Node& node) {
 void Run::Sample(const Node& node) {
   const std::span<const float> logits = In(node, 0);
   const size_t cols = Cols(node.inputs[0]);
+  const bool is_split = std::get<SampleAttrs>(node.attrs).vocab != 0;
   for (size_t begin = 0; begin < logits.size(); begin += cols) {
-    const auto row = logits.subspan(begin, cols);
+    const auto own = logits.subspan(begin, cols);
+    const std::vector<float> row = is_split ? exchange_.all_gather(own) : std::vector<float>(own.begin(), own.end());
     buffers_[static_cast<size_t>(node.outputs[0])].i32.push_back(static_cast<int32_t>(std::ranges::max_element(row) - row.begin()));
   }
   buffers_[static_cast<size_t>(node.outputs[1])].f32.resize(logits.size() / cols * kLogprobCols);
@@ -277,6 +291,10 @@ void Run::Elementwise(const Node& node) { Out(node) = InterpretElementwise(node,
 void Run::Experts(const Node& node) {
   std::vector<Buffer> outputs = InterpretExperts(node, OperandsOf(node));
   for (size_t i = 0; i < outputs.size(); ++i) buffers_[static_cast<size_t>(node.outputs[i])] = std::move(outputs[i]);
+}
+
+void Run::Ranks(const Node& node) {
+  Out(node) = InterpretRanks({.graph = graph_, .node = node, .live_rows = step_.tokens.size(), .exchange = exchange_}, OperandsOf(node));
 }
 
 void Run::Embedder(const Node& node) { Out(node) = InterpretEmbedder(node, OperandsOf(node)); }
@@ -325,6 +343,14 @@ constexpr auto Run::Meanings() {
       {Op::kCausalConv, &Run::Recurrent},
       {Op::kGatedDeltaRule, &Run::Recurrent},
       {Op::kSsmScan, &Run::Recurrent},
+      {Op::kAllReduce, &Run::Ranks},
+      {Op::kAllGather, &Run::Ranks},
+      {Op::kAddBias, &Run::Ranks},
+      {Op::kZeros, &Run::Ranks},
+      {Op::kSquareSum, &Run::Ranks},
+      {Op::kNormBy, &Run::Ranks},
+      {Op::kExpertIsolate, &Run::Ranks},
+      {Op::kExpertBias, &Run::Ranks},
       {Op::kGatherRows, &Run::GatherRows},
       {Op::kSample, &Run::Sample},
   });
@@ -343,9 +369,11 @@ Interpreter::Interpreter(const Graph& graph, const ReadTensor& read) : graph_(gr
   for (const Weight& weight : graph.weights) weights_.push_back(LoadWeight(weight, read));
 }
 
-std::vector<Buffer> Interpreter::Run(const StepInputs& step, KvState& kv) const {
+std::vector<Buffer> Interpreter::Run(const StepInputs& step, KvState& kv, const RankExchange& exchange) const {
+  if (!graph_.place.is_alone() && (!exchange.all_reduce || !exchange.all_gather))
+    throw std::logic_error(StrCat("the graph of rank ", graph_.place.rank, " of ", graph_.place.tp_degree, " runs alone"));
   CheckStep(graph_, step);
-  graph::Run run(graph_, weights_, step, kv);
+  graph::Run run(graph_, weights_, step, kv, exchange);
   for (const Node& node : graph_.nodes) run.Execute(node);
   return run.TakeBuffers();
 }

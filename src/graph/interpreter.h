@@ -34,6 +34,12 @@ struct Buffer {
   std::vector<int32_t> i32;
 };
 
+// How the interpreters of several ranks, which run the same step at once, meet. Every call is one that all ranks make.
+struct RankExchange {
+  std::function<void(std::span<float>)> all_reduce;   // replaces the values by their sum over all ranks
+  std::function<std::vector<float>(std::span<const float>)> all_gather;   // what all ranks brought, in their order; sizes may differ
+};
+
 class Interpreter {
  public:
   // The elements of a tensor of the checkpoint, row-major.
@@ -43,8 +49,10 @@ class Interpreter {
   Interpreter(const Graph& graph, const ReadTensor& read);
 
   // Runs one step and returns every value by id. Sample gives the most likely id (the lowest on a tie); its logprobs stay zero.
+  // A rank's `kv` has its own heads only; rows of experts that it does not have are not numbers.
   // Throws Error kInvalidArgument for rows that do not fit: too many, outside the vocabulary or context, without earlier positions.
-  [[nodiscard]] std::vector<Buffer> Run(const StepInputs& step, KvState& kv) const;
+  // Throws std::logic_error for the graph of one of several ranks without an exchange.
+  [[nodiscard]] std::vector<Buffer> Run(const StepInputs& step, KvState& kv, const RankExchange& exchange = {}) const;
 
  private:
   const Graph& graph_;

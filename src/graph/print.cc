@@ -57,9 +57,18 @@ std::string Ref(const Graph& graph, ValueId id) {
 struct AttrsPrinter {
   std::ostream& out;
   void operator()(const NoAttrs&) const {}
-  void operator()(const EmbeddingAttrs& a) const { out << " {scale " << Exact(a.scale) << '}'; }
+  void Leaves(int64_t leaves) const {
+    if (leaves != kNumSegments) out << ", leaves " << leaves;
+  }
+  void operator()(const EmbeddingAttrs& a) const {
+    out << " {scale " << Exact(a.scale);
+    if (a.first_id != 0) out << ", ids from " << a.first_id;
+    out << '}';
+  }
   void operator()(const MatMulAttrs& a) const {
-    out << " {segments " << Join(a.segments, " ") << (a.has_bias ? ", bias" : "") << (a.has_residual ? ", residual" : "") << '}';
+    out << " {segments " << Join(a.segments, " ");
+    Leaves(a.leaves);
+    out << (a.has_bias ? ", bias" : "") << (a.has_residual ? ", residual" : "") << '}';
   }
   void operator()(const NormAttrs& a) const {
     out << " {eps " << Exact(a.eps) << ", width " << a.width;
@@ -89,13 +98,26 @@ struct AttrsPrinter {
   }
   void operator()(const ExpertAttrs& a) const {
     out << " {experts " << a.num_experts;
+    if (a.own_experts >= 0) out << ", own " << a.first_expert << " to " << a.end_expert();
     if (a.segments.back() != 0) out << ", segments " << Join(a.segments, " ");
+    Leaves(a.leaves);
+    if (a.num_groups != kNumSegments) out << ", groups " << a.first_group << " to " << a.first_group + a.num_groups;
     if (a.capacity != 0) out << ", capacity " << a.capacity;
     out << (a.has_bias ? ", bias" : "") << (a.has_weights ? ", weights" : "") << '}';
   }
   void operator()(const RotaryAttrs& a) const { out << " {from a length of " << a.first_length << '}'; }
   void operator()(const HeadAttrs& a) const { out << " {" << a.heads << (a.is_shared ? " heads share b}" : " heads}"); }
   void operator()(const PoolAttrs& a) const { out << (a.mode == PoolMode::kFirst ? " {first}" : " {mean}"); }
+  void operator()(const GatherAttrs& a) const { out << " {borders " << Join(a.borders, " ") << '}'; }
+  void operator()(const ZerosAttrs&) const {}   // the result's shape says it all
+  void operator()(const SquareSumAttrs& a) const {
+    out << " {segments " << Join(a.segments, " ");
+    Leaves(a.leaves);
+    out << '}';
+  }
+  void operator()(const SampleAttrs& a) const {
+    if (a.vocab != 0) out << " {of " << a.vocab << '}';
+  }
   void operator()(const ClampAttrs& a) const { out << " {alpha " << Exact(a.alpha) << ", limit " << Exact(a.limit) << '}'; }
   void operator()(const AttentionAttrs& a) const {
     out << " {heads " << a.heads << ", kv_heads " << a.kv_heads << ", head_dim " << a.head_dim << ", window " << a.window << ", scale "
@@ -149,8 +171,9 @@ void PrintNode(std::ostream& out, const Graph& graph, const Node& node) {
 
 std::string Print(const Graph& graph) {
   std::ostringstream out;
-  out << intaglio::Name(graph.phase) << " graph: " << graph.rows << " rows, " << graph.outputs << " outputs, max_context " << graph.max_context
-      << "\nweights\n";
+  out << intaglio::Name(graph.phase) << " graph: " << graph.rows << " rows, " << graph.outputs << " outputs, max_context " << graph.max_context;
+  if (!graph.place.is_alone()) out << ", rank " << graph.place.rank << " of " << graph.place.tp_degree << ", experts over " << graph.place.ep_degree;
+  out << "\nweights\n";
   for (const Weight& weight : graph.weights) PrintWeight(out, weight);
   out << "kv_caches\n";
   for (const KvCache& cache : graph.kv_caches) {

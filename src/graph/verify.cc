@@ -29,6 +29,10 @@ void CheckSizes(const Graph& graph) {
   Check(graph.max_context >= 1, "max_context is ", graph.max_context);
   Check(graph.phase != Phase::kSpeculation || graph.outputs == graph.rows, "speculation verifies every row, but only ", graph.outputs, " of ",
         graph.rows, " are output rows");
+  const auto [rank, tp_degree, ep_degree] = graph.place;
+  Check(tp_degree >= 1 && tp_degree <= RankPlace::kMaxRanks && rank >= 0 && rank < tp_degree, "it is of rank ", rank, " of ", tp_degree);
+  Check(ep_degree >= 1 && tp_degree % ep_degree == 0 && RankPlace::kMaxRanks % ep_degree == 0, "experts are shared out over ", ep_degree, " of ",
+        tp_degree, " ranks");
 }
 
 void CheckSource(const Weight& weight, const WeightSource& source) {
@@ -39,8 +43,9 @@ void CheckSource(const Weight& weight, const WeightSource& source) {
         source.name, " of ", weight.name, " takes rows from ", source.first_row, " by ", source.row_step, " beyond its ", whole.rows());
   const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (whole.rows() * whole.cols()) : 1;
   Check(source.matrix >= 0 && source.matrix < matrices, "source ", source.name, " of ", weight.name, " is matrix ", source.matrix, " of ", matrices);
-  Check(source.first_k >= 0 && (source.num_k == 0 || source.first_k + source.num_k <= whole.cols()), "source ", source.name, " of ", weight.name,
-        " takes ", source.num_k, " of ", whole.cols(), " elements of a column from ", source.first_k);
+  const bool is_within = source.first_k >= 0 && source.num_k >= 0 && source.first_k <= whole.cols() && source.num_k <= whole.cols() - source.first_k;
+  Check(is_within && (source.num_k > 0 || source.first_k == 0), "source ", source.name, " of ", weight.name, " takes ", source.num_k, " of ",
+        whole.cols(), " elements of a ", source.view == SourceView::kColumns ? "column" : "row", " from ", source.first_k);
   const bool is_matrix = weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts;
   Check(!is_matrix || source.cols() == weight.shape.back(), "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ",
         weight.shape);
@@ -150,7 +155,7 @@ class Walk {
     const std::vector<Value> expected = InferOutputs(graph_, node);
     Check(node.outputs.size() == expected.size(), Name(node.op), " has ", node.outputs.size(), " outputs, expected ", expected.size());
     for (size_t i = 0; i < expected.size(); ++i) CheckMade(node.outputs[i], expected[i]);
-    const bool updates = node.op == Op::kKvUpdate || graph_.value(node.inputs[0]).source == Source::kState;
+    const bool updates = node.op == Op::kKvUpdate || (!node.inputs.empty() && graph_.value(node.inputs[0]).source == Source::kState);
     if (updates) is_stale_[static_cast<size_t>(node.inputs[0])] = true;
   }
 

@@ -39,8 +39,8 @@ std::vector<Node> NodesBetween(const Graph& graph, ValueId input, ValueId output
   return nodes;
 }
 
-std::vector<ValueId> Append(Graph& graph, Op op, std::vector<ValueId> inputs) {
-  Node node{.op = op, .inputs = std::move(inputs), .outputs = {}, .attrs = graph::NoAttrs{}, .scope = "module"};
+std::vector<ValueId> Append(Graph& graph, Op op, std::vector<ValueId> inputs, graph::Attrs attrs) {
+  Node node{.op = op, .inputs = std::move(inputs), .outputs = {}, .attrs = attrs, .scope = "module"};
   for (graph::Value& value : InferOutputs(graph, node)) {
     graph.values.push_back(std::move(value));
     node.outputs.push_back(static_cast<ValueId>(graph.values.size() - 1));
@@ -74,8 +74,8 @@ Graph CutModule(Graph graph, const ModuleEnds& ends) {
   graph.nodes = NodesBetween(graph, input, output, ends);
   graph.values[static_cast<size_t>(input)].source = graph::Source::kActivation;
   const auto rows = std::ranges::find(graph.values, graph::Source::kOutputRows, &graph::Value::source) - graph.values.begin();
-  graph.logits = Append(graph, Op::kGatherRows, {output, static_cast<ValueId>(rows)}).front();
-  const std::vector<ValueId> sampled = Append(graph, Op::kSample, {graph.logits});
+  graph.logits = Append(graph, Op::kGatherRows, {output, static_cast<ValueId>(rows)}, graph::NoAttrs{}).front();
+  const std::vector<ValueId> sampled = Append(graph, Op::kSample, {graph.logits}, graph::SampleAttrs{});
   graph.ids = sampled[0], graph.logprobs = sampled[1];
   graph.probes = {{ends.from, input}};
   return graph;

@@ -1,0 +1,103 @@
+#include "graph/interpret_ranks.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace intaglio::graph {
+namespace {
+
+using Operands = std::span<const Operand>;
+
+std::vector<float> AllReduce(const RanksStep& step, Operands in) {
+  std::vector<float> out(in[0].f32.begin(), in[0].f32.end());
+  step.exchange.all_reduce(out);
+  return out;
+}
+
+// Row by row, so that what the ranks bring, one after the other, is the row.
+std::vector<float> AllGather(const RanksStep& step, Operands in) {
+  std::vector<float> out;
+  const size_t rows = in.empty() ? step.live_rows : in[0].f32.size() / in[0].cols;
+  for (size_t row = 0; row < rows; ++row) {
+    const std::vector<float> whole =
+        step.exchange.all_gather(in.empty() ? std::span<const float>() : in[0].f32.subspan(row * in[0].cols, in[0].cols));
+    out.insert(out.end(), whole.begin(), whole.end());
+  }
+  return out;
+}
+
+std::vector<float> AddBias(Operands in) {
+  std::vector<float> out;
+  for (size_t i = 0; i < in[0].f32.size(); ++i) out.push_back(in[0].f32[i] + in[1].f32[i % in[0].cols]);
+  return out;
+}
+
+std::vector<float> Zeros(const RanksStep& step) {
+  const auto& attrs = std::get<ZerosAttrs>(step.node.attrs);
+  return std::vector<float>(step.live_rows * static_cast<size_t>(attrs.rows / step.graph.rows * attrs.cols));
+}
+
+std::vector<float> SquareSum(const SquareSumAttrs& attrs, Operands in) {
+  std::vector<float> out;
+  for (size_t row = 0; row < in[0].f32.size(); row += in[0].cols) {
+    double sum = 0;
+    for (auto i = static_cast<size_t>(attrs.segments.front()); i < static_cast<size_t>(attrs.segments.back()); ++i)
+      sum += static_cast<double>(in[0].f32[row + i]) * in[0].f32[row + i];
+    out.push_back(static_cast<float>(sum));
+  }
+  return out;
+}
+
+std::vector<float> NormBy(const NormAttrs& attrs, Operands in) {
+  std::vector<float> out;
+  for (size_t i = 0; i < in[0].f32.size(); ++i) {
+    const double mean = in[1].f32[i / in[0].cols] / static_cast<double>(attrs.width);
+    out.push_back(static_cast<float>(in[0].f32[i] / std::sqrt(mean + attrs.eps) * in[2].f32[i % in[0].cols]));
+  }
+  return out;
+}
+
+std::vector<float> ExpertIsolate(const ExpertAttrs& attrs, Operands in) {
+  const size_t cols = in[0].cols;
+  const auto row_of = [&](int64_t expert) { return static_cast<size_t>(in[1].i32[static_cast<size_t>(expert)]); };
+  const size_t begin = row_of(attrs.first_expert) * cols, end = row_of(attrs.end_expert()) * cols;
+  std::vector<float> out(in[0].f32.size(), -0.0f);
+  for (size_t i = begin; i < end; ++i) out[i] = in[0].f32[i];
+  return out;
+}
+
+std::vector<float> ExpertBias(const ExpertAttrs& attrs, Operands in) {
+  const size_t cols = in[0].cols;
+  std::vector<float> out(in[0].f32.begin(), in[0].f32.end());
+  for (size_t expert = 0; expert < static_cast<size_t>(attrs.num_experts); ++expert) {
+    const auto begin = static_cast<size_t>(in[1].i32[expert]) * cols, end = static_cast<size_t>(in[1].i32[expert + 1]) * cols;
+    for (size_t i = begin; i < end; ++i) out[i] += in[2].f32[expert * cols + i % cols];
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<float> InterpretRanks(const RanksStep& step, Operands in) {
+  const Attrs& attrs = step.node.attrs;
+  switch (step.node.op) {
+    case Op::kAllReduce:
+      return AllReduce(step, in);
+    case Op::kAllGather:
+      return AllGather(step, in);
+    case Op::kAddBias:
+      return AddBias(in);
+    case Op::kZeros:
+      return Zeros(step);
+    case Op::kSquareSum:
+      return SquareSum(std::get<SquareSumAttrs>(attrs), in);
+    case Op::kNormBy:
+      return NormBy(std::get<NormAttrs>(attrs), in);
+    case Op::kExpertIsolate:
+      return ExpertIsolate(std::get<ExpertAttrs>(attrs), in);
+    default:
+      return ExpertBias(std::get<ExpertAttrs>(attrs), in);
+  }
+}
+
+}  // namespace intaglio::graph

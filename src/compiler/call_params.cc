@@ -12,10 +12,6 @@ using graph::Op;
 
 void Set(const graph::NoAttrs&, Op, Call&) {}
 void Set(const graph::SliceAttrs&, Op, Call&) {}
-void Set(const graph::GatherAttrs&, Op, Call&) {}
-void Set(const graph::ZerosAttrs&, Op, Call&) {}
-void Set(const graph::SquareSumAttrs&, Op, Call&) {}
-void Set(const graph::SampleAttrs&, Op, Call&) {}
 
 // 0: all, as in plans of one rank.
 int64_t Leaves(int64_t leaves) { return leaves == graph::kNumSegments ? 0 : leaves; }

@@ -18,6 +18,7 @@ struct GraphSizes {
   Phase phase = Phase::kContextEncoding;
   int64_t rows = 0, outputs = 0, max_context = 0;
   double capacity_factor = 0;   // Graph::capacity_factor
+  graph::RankPlace place{};     // whose graph it is
 };
 
 // What config.json leaves open.

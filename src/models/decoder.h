@@ -40,6 +40,7 @@ class Model {
   [[nodiscard]] virtual const std::optional<EmbedderConfig>& embedder() const = 0;
   // A sequence must be in one step: its rows look at later ones, or are pooled.
   [[nodiscard]] virtual bool needs_whole_sequences() const = 0;
+  // Throws Error kInvalidArgument for sizes that cannot be, and for degrees of parallelism that are not there or too many for the vocabulary.
   [[nodiscard]] virtual graph::Graph Build(const GraphSizes& sizes) const = 0;
 };
 

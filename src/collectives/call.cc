@@ -23,6 +23,8 @@ std::string_view Name(CallKind kind) {
   return i < kNames.size() ? kNames[i] : "unknown call";   // of another version
 }
 
+bool Agree(const Call& a, const Call& b) { return a == b || (a.kind == CallKind::kAllToAll && b.kind == CallKind::kAllToAll); }
+
 std::string Disagreement(const Call& mine, int other, const Call& theirs) {
   const std::string what = Describe(mine), others = Describe(theirs);
   return StrCat("asks for ", what, ", but rank ", other, " for ", what == others ? "it with other shares or another root" : others,

@@ -24,6 +24,8 @@ struct Call {
 // "all-reduce"
 [[nodiscard]] std::string_view Name(CallKind kind);
 
+// Whether two ranks ask for the same. All-to-alls may differ in size; their shares are compared apart.
+[[nodiscard]] bool Agree(const Call& a, const Call& b);
 // A message for people, of the rank that asks for `mine`.
 [[nodiscard]] std::string Disagreement(const Call& mine, int other, const Call& theirs);
 

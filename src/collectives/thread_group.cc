@@ -207,7 +207,7 @@ void ThreadGroup::Rank::AllToAll(std::span<const std::byte> to, Borders to_borde
                     .bytes = const_cast<std::byte*>(to.data())};   // read only
   const auto agree = [&](int other) {
     const Offer& theirs = OfferOf(other);
-    return theirs.call.kind == CallKind::kAllToAll && ShareOf(theirs.borders, rank_) == ShareOf(from_borders, other);
+    return Agree(theirs.call, offer.call) && ShareOf(theirs.borders, rank_) == ShareOf(from_borders, other);
   };
   Together(offer, agree, [&] {
     for (int r = 0; r < size_; ++r) {

@@ -12,7 +12,7 @@ mkdir -p build
 : > "$log"
 
 packages=(make g++ cmake ninja-build python3 python3-venv ca-certificates libgtest-dev libbenchmark-dev nlohmann-json3-dev
-          libcli11-dev libxxhash-dev)
+          libcli11-dev libxxhash-dev libopenmpi-dev openmpi-bin libhwloc-dev)
 requirements=(tools/requirements.txt)
 case "${1:-build}" in
   build) ;;

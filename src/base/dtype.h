@@ -22,7 +22,11 @@ std::ostream& operator<<(std::ostream& out, DType dtype);
 // bfloat16 is the upper half of an f32.
 [[nodiscard]] inline float Bf16ToF32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 // Round to nearest even; NaN stays NaN (quiet).
-[[nodiscard]] uint16_t F32ToBf16(float value);
+[[nodiscard]] inline uint16_t F32ToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x0040u : rounded);
+}
 // IEEE binary16, subnormals and infinities included.
 [[nodiscard]] float F16ToF32(uint16_t bits);
 // An element of MXFP4 (OCP Microscaling formats 1.0): a 4-bit float (sign, two bits of exponent, one of mantissa) times 2^(exponent - 127).

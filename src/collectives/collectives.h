@@ -23,6 +23,10 @@ namespace intaglio::collectives {
 // buffer's size; shares may differ, and be empty. In floats where floats are summed, otherwise in bytes.
 using Borders = std::span<const int64_t>;
 
+// How the terms of an all-reduce travel. In bf16 each rank's term is rounded (to nearest even) before the terms are added in f32, and the
+// sum is rounded once more: half the bytes, and for any one number of ranks the same bits on every implementation, but other ones than f32's.
+enum class Wire : uint8_t { kF32, kBf16 };
+
 class Collectives {
  public:
   virtual ~Collectives() = default;
@@ -31,7 +35,8 @@ class Collectives {
   [[nodiscard]] virtual int size() const noexcept = 0;
 
   // Replaces `values` by their sum over all ranks.
-  virtual void AllReduce(std::span<float> values) = 0;
+  virtual void AllReduce(std::span<float> values, Wire wire) = 0;
+  void AllReduce(std::span<float> values) { AllReduce(values, Wire::kF32); }
 
   // Of the same sums, only this rank's share. `mine` may be that share of `values` itself, and must not overlap the rest of it.
   virtual void ReduceScatter(std::span<const float> values, Borders borders, std::span<float> mine) = 0;

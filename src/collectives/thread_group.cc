@@ -13,7 +13,9 @@
 #include "base/fail.h"
 #include "base/spin.h"
 #include "base/strings.h"
+#include "collectives/call.h"
 #include "collectives/tree_sum.h"
+#include "collectives/wire.h"
 
 namespace intaglio::collectives {
 namespace {
@@ -21,49 +23,35 @@ namespace {
 constexpr int kMaxRanks = 64;
 constexpr int64_t kLineFloats = 16;   // of a cache line: two ranks do not write to one
 
-// What a rank asks for, laid open to the others until its second meeting.
-struct Call {
-  std::string_view what = "barrier";
-  std::string_view unit = "bytes";
-  int64_t count = 0;   // units in the whole buffer
-  int root = 0;
+// Of this many bytes or fewer, copying into a stage of the group's own is cheaper than a second meeting.
+constexpr int64_t kStageBytes = 16384;
+
+// What a rank lays open to the others: until its second meeting, or its next call but one where it is staged.
+struct Offer {
+  Call call;
   Borders borders{};   // shares of the buffer that others read
   const float* terms = nullptr;
   float* sums = nullptr;
   std::byte* bytes = nullptr;
 };
 
-bool AreBorders(Borders borders, int size, size_t count) {
-  return borders.size() == static_cast<size_t>(size) + 1 && borders.front() == 0 && borders.back() == static_cast<int64_t>(count) &&
-         std::ranges::is_sorted(borders);
-}
-
-int64_t ShareOf(Borders borders, int rank) { return borders[static_cast<size_t>(rank) + 1] - borders[static_cast<size_t>(rank)]; }
-
-int64_t BeginOf(Borders borders, int rank) { return borders[static_cast<size_t>(rank)]; }
-
 void Copy(const std::byte* from, int64_t count, std::byte* to) {
   if (count > 0) std::memcpy(to, from, static_cast<size_t>(count));   // an empty span may be null, which memcpy must not be given
-}
-
-std::string Describe(const Call& call) { return StrCat(call.what, " of ", call.count, ' ', call.unit); }
-
-std::string Disagreement(const Call& mine, int other, const Call& theirs) {
-  const bool is_of_details = mine.what == theirs.what && mine.count == theirs.count;
-  return StrCat("asks for ", Describe(mine), ", but rank ", other, " for ", is_of_details ? "it with other shares or another root" : Describe(theirs),
-                "; do they run the same bundle and version?");
 }
 
 }  // namespace
 
 struct ThreadGroup::Shared {
-  Shared(int size, Patience patience) : rendezvous(size, patience), calls(static_cast<size_t>(size)) {}
+  Shared(int size, Patience patience) : rendezvous(size, patience), desks(static_cast<size_t>(size)) {}
 
   Rendezvous rendezvous;
-  struct alignas(64) Line {
-    Call call;
+  // A rank's. Its calls take the two places in turns: when it comes to a place again, all ranks have been to the meeting of the call between,
+  // so nobody reads there any more.
+  struct alignas(64) Desk {
+    Offer offers[2];
+    alignas(64) std::byte stages[2][kStageBytes];
   };
-  std::vector<Line> calls;
+  std::vector<Desk> desks;
 };
 
 class ThreadGroup::Rank final : public Collectives {
@@ -72,103 +60,158 @@ class ThreadGroup::Rank final : public Collectives {
 
   [[nodiscard]] int rank() const noexcept override { return rank_; }
   [[nodiscard]] int size() const noexcept override { return size_; }
-  void AllReduce(std::span<float> values) override;
+  using Collectives::AllReduce;
+  void AllReduce(std::span<float> values, Wire wire) override;
   void ReduceScatter(std::span<const float> values, Borders borders, std::span<float> mine) override;
   void AllGather(std::span<std::byte> all, Borders borders) override;
   void AllToAll(std::span<const std::byte> to, Borders to_borders, std::span<std::byte> from, Borders from_borders) override;
   void Broadcast(std::span<std::byte> bytes, int root) override;
-  void Barrier() override { shared_.rendezvous.Meet(rank_, "barrier"); }
+  void Barrier() override { Staged({}, nullptr, 0); }
   void Abort(const Error& error) noexcept override { shared_.rendezvous.Abort(rank_, error); }
 
  private:
-  // Publishes the call, and runs work() once all ranks have and agree() with this one.
+  // Publishes the offer, and runs work() once all ranks have and agree() with this one.
   template <typename Agree, typename Work>
-  void Together(const Call& call, Agree agree, Work work);
+  void Together(const Offer& offer, Agree agree, Work work);
   // The same where all ranks call alike.
   template <typename Work>
-  void Alike(const Call& call, Work work);
-  [[nodiscard]] const Call& CallOf(int rank) const { return shared_.calls[static_cast<size_t>(rank)].call; }
+  void Alike(const Offer& offer, Work work);
+  // Where all ranks call alike: stages `count` bytes, and returns when all ranks have. They stay until the next call.
+  void Staged(const Call& call, const std::byte* bytes, int64_t count);
+  void Publish(const Offer& offer);
+  template <typename Agree>
+  [[nodiscard]] std::string FindDisagreement(const Call& call, Agree agree) const;
+  void SumWhole(std::span<float> values, Wire wire);
+  void SumShare(std::span<float> values, Wire wire);
+  [[nodiscard]] Shared::Desk& desk(int rank) const { return shared_.desks[static_cast<size_t>(rank)]; }
+  [[nodiscard]] const Offer& OfferOf(int rank) const { return desk(rank).offers[turn_]; }
   [[nodiscard]] std::span<const float* const> Terms();
 
   Shared& shared_;
   int rank_, size_;
+  int turn_ = 0;   // which of a desk's places the current call has
   std::vector<const float*> terms_;   // of a sum, by rank
 };
 
+// Before it writes, it makes sure that the last call's meeting was one: the other place may still be read if not.
+void ThreadGroup::Rank::Publish(const Offer& offer) {
+  shared_.rendezvous.ThrowIfAborted();
+  turn_ ^= 1;
+  desk(rank_).offers[turn_] = offer;
+}
+
+template <typename Agree>
+std::string ThreadGroup::Rank::FindDisagreement(const Call& call, Agree agree) const {
+  for (int other = 0; other < size_; ++other) {
+    if (!agree(other)) return Disagreement(call, other, OfferOf(other).call);
+  }
+  return "";
+}
+
 template <typename Agree, typename Work>
-void ThreadGroup::Rank::Together(const Call& call, Agree agree, Work work) {
-  shared_.calls[static_cast<size_t>(rank_)].call = call;
-  shared_.rendezvous.Meet(rank_, call.what);
+void ThreadGroup::Rank::Together(const Offer& offer, Agree agree, Work work) {
+  Publish(offer);
+  shared_.rendezvous.Meet(rank_, Name(offer.call.kind));
   std::string disagreement;
   {
     const Rendezvous::Visit visit(shared_.rendezvous, rank_);
-    for (int other = 0; other < size_ && disagreement.empty(); ++other) {
-      if (!agree(other)) disagreement = Disagreement(call, other, CallOf(other));
-    }
+    disagreement = FindDisagreement(offer.call, agree);
     if (disagreement.empty()) work();
   }
   if (!disagreement.empty()) Abort({ErrorCode::kUnavailable, disagreement});
-  shared_.rendezvous.Meet(rank_, call.what);
+  shared_.rendezvous.Meet(rank_, Name(offer.call.kind));
 }
 
 template <typename Work>
-void ThreadGroup::Rank::Alike(const Call& call, Work work) {
-  const auto agree = [&](int other) {
-    const Call& theirs = CallOf(other);
-    return theirs.what == call.what && theirs.count == call.count && theirs.root == call.root && std::ranges::equal(theirs.borders, call.borders);
-  };
-  Together(call, agree, work);
+void ThreadGroup::Rank::Alike(const Offer& offer, Work work) {
+  Together(offer, [&](int other) { return OfferOf(other).call == offer.call; }, work);
+}
+
+void ThreadGroup::Rank::Staged(const Call& call, const std::byte* bytes, int64_t count) {
+  Publish({.call = call});
+  Copy(bytes, count, desk(rank_).stages[turn_]);
+  shared_.rendezvous.Meet(rank_, Name(call.kind));
+  const std::string disagreement = FindDisagreement(call, [&](int other) { return OfferOf(other).call == call; });
+  if (disagreement.empty()) return;
+  Abort({ErrorCode::kUnavailable, disagreement});
+  shared_.rendezvous.ThrowIfAborted();
 }
 
 std::span<const float* const> ThreadGroup::Rank::Terms() {
-  for (int r = 0; r < size_; ++r) terms_[static_cast<size_t>(r)] = CallOf(r).terms;
+  for (int r = 0; r < size_; ++r) terms_[static_cast<size_t>(r)] = OfferOf(r).terms;
   return terms_;
 }
 
+void ThreadGroup::Rank::AllReduce(std::span<float> values, Wire wire) {
+  Round(values, wire);
+  if (static_cast<int64_t>(values.size_bytes()) <= kStageBytes) {
+    SumWhole(values, wire);
+  } else {
+    SumShare(values, wire);
+  }
+}
+
+// Every rank sums all elements, out of the stages.
+void ThreadGroup::Rank::SumWhole(std::span<float> values, Wire wire) {
+  const auto count = static_cast<int64_t>(values.size());
+  Staged({.kind = CallKind::kAllReduce, .wire = static_cast<uint32_t>(wire), .count = count}, std::as_bytes(values).data(),
+         static_cast<int64_t>(values.size_bytes()));
+  for (int r = 0; r < size_; ++r) terms_[static_cast<size_t>(r)] = reinterpret_cast<const float*>(desk(r).stages[turn_]);
+  TreeSum(terms_, 0, count, values.data());
+  Round(values, wire);
+}
+
 // Each rank sums a part of the elements and stores it for everybody: an element has one reader and writer.
-void ThreadGroup::Rank::AllReduce(std::span<float> values) {
+void ThreadGroup::Rank::SumShare(std::span<float> values, Wire wire) {
   const auto count = static_cast<int64_t>(values.size());
   const auto border = [&](int rank) { return std::min(count, (count + kLineFloats - 1) / kLineFloats * rank / size_ * kLineFloats); };
-  Alike({.what = "all-reduce", .unit = "floats", .count = count, .terms = values.data(), .sums = values.data()}, [&] {
+  const Call call{.kind = CallKind::kAllReduce, .wire = static_cast<uint32_t>(wire), .count = count};
+  Alike({.call = call, .terms = values.data(), .sums = values.data()}, [&] {
     const auto terms = Terms();
     float sum[kTreeBlock];
     for (int64_t begin = border(rank_), end = border(rank_ + 1); begin < end; begin += kTreeBlock) {
       const int64_t block = std::min(kTreeBlock, end - begin);
       TreeSum(terms, begin, block, sum);
-      for (int r = 0; r < size_; ++r) std::copy_n(sum, block, CallOf(r).sums + begin);
+      Round(std::span(sum).first(static_cast<size_t>(block)), wire);
+      for (int r = 0; r < size_; ++r) std::copy_n(sum, block, OfferOf(r).sums + begin);
     }
   });
 }
 
 void ThreadGroup::Rank::ReduceScatter(std::span<const float> values, Borders borders, std::span<float> mine) {
   Assert(AreBorders(borders, size_, values.size()) && static_cast<int64_t>(mine.size()) == ShareOf(borders, rank_));
-  const Call call{
-      .what = "reduce-scatter", .unit = "floats", .count = static_cast<int64_t>(values.size()), .borders = borders, .terms = values.data()};
-  Alike(call, [&] { TreeSum(Terms(), BeginOf(borders, rank_), ShareOf(borders, rank_), mine.data()); });
+  const Call call{.kind = CallKind::kReduceScatter, .count = static_cast<int64_t>(values.size()), .borders = Digest(borders)};
+  Alike({.call = call, .terms = values.data()}, [&] { TreeSum(Terms(), BeginOf(borders, rank_), ShareOf(borders, rank_), mine.data()); });
 }
 
 void ThreadGroup::Rank::AllGather(std::span<std::byte> all, Borders borders) {
   Assert(AreBorders(borders, size_, all.size()));
-  Alike({.what = "all-gather", .count = static_cast<int64_t>(all.size()), .borders = borders, .bytes = all.data()}, [&] {
+  const auto count = static_cast<int64_t>(all.size());
+  const Call call{.kind = CallKind::kAllGather, .count = count, .borders = Digest(borders)};
+  const auto gather = [&](auto share_of) {
     for (int r = 0; r < size_; ++r) {
-      const int64_t begin = BeginOf(borders, r);
-      if (r != rank_) Copy(CallOf(r).bytes + begin, ShareOf(borders, r), all.data() + begin);
+      if (r != rank_) Copy(share_of(r), ShareOf(borders, r), all.data() + BeginOf(borders, r));
     }
-  });
+  };
+  if (count <= kStageBytes) {
+    Staged(call, all.data() + BeginOf(borders, rank_), ShareOf(borders, rank_));
+    return gather([&](int r) { return desk(r).stages[turn_]; });
+  }
+  Alike({.call = call, .bytes = all.data()}, [&] { gather([&](int r) { return OfferOf(r).bytes + BeginOf(borders, r); }); });
 }
 
 void ThreadGroup::Rank::AllToAll(std::span<const std::byte> to, Borders to_borders, std::span<std::byte> from, Borders from_borders) {
   Assert(AreBorders(to_borders, size_, to.size()) && AreBorders(from_borders, size_, from.size()));
-  constexpr std::string_view kWhat = "all-to-all";
-  const Call call{
-      .what = kWhat, .count = static_cast<int64_t>(to.size()), .borders = to_borders, .bytes = const_cast<std::byte*>(to.data())};   // read only
+  const Offer offer{.call = {.kind = CallKind::kAllToAll, .count = static_cast<int64_t>(to.size())},
+                    .borders = to_borders,
+                    .bytes = const_cast<std::byte*>(to.data())};   // read only
   const auto agree = [&](int other) {
-    const Call& theirs = CallOf(other);
-    return theirs.what == kWhat && ShareOf(theirs.borders, rank_) == ShareOf(from_borders, other);
+    const Offer& theirs = OfferOf(other);
+    return Agree(theirs.call, offer.call) && ShareOf(theirs.borders, rank_) == ShareOf(from_borders, other);
   };
-  Together(call, agree, [&] {
+  Together(offer, agree, [&] {
     for (int r = 0; r < size_; ++r) {
-      const Call& theirs = CallOf(r);
+      const Offer& theirs = OfferOf(r);
       Copy(theirs.bytes + BeginOf(theirs.borders, rank_), ShareOf(from_borders, r), from.data() + BeginOf(from_borders, r));
     }
   });
@@ -177,8 +220,8 @@ void ThreadGroup::Rank::AllToAll(std::span<const std::byte> to, Borders to_borde
 void ThreadGroup::Rank::Broadcast(std::span<std::byte> bytes, int root) {
   Assert(root >= 0 && root < size_);
   const auto count = static_cast<int64_t>(bytes.size());
-  Alike({.what = "broadcast", .count = count, .root = root, .bytes = bytes.data()}, [&] {
-    if (rank_ != root) Copy(CallOf(root).bytes, count, bytes.data());
+  Alike({.call = {.kind = CallKind::kBroadcast, .root = root, .count = count}, .bytes = bytes.data()}, [&] {
+    if (rank_ != root) Copy(OfferOf(root).bytes, count, bytes.data());
   });
 }
 

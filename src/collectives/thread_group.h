@@ -1,5 +1,5 @@
-// Ranks that are threads of one process. They copy and sum straight out of each other's buffers: nothing is staged, and nothing is
-// allocated after the start. Each collective is two meetings (rendezvous.h) with the work between them.
+// Ranks that are threads of one process. They copy and sum straight out of each other's buffers, between two meetings (rendezvous.h); what
+// is small is staged, which saves the second meeting. Nothing is allocated after the start.
 #pragma once
 #include <functional>
 #include <memory>

@@ -12,13 +12,13 @@
 namespace intaglio::collectives {
 namespace {
 
-constexpr int64_t kCounts[] = {0, 1, 3, 16, 17, 1000, 65521};
+constexpr int64_t kCounts[] = {0, 1, 3, 16, 17, 1000, 4096, 65521, 400009};
 
-class Conformance : public testing::TestWithParam<std::tuple<Implementation, int>> {
+class Conformance : public testing::TestWithParam<TestedGroup> {
  protected:
-  [[nodiscard]] int size() const { return std::get<1>(GetParam()); }
+  [[nodiscard]] int size() const { return GetParam().size; }
   [[nodiscard]] int last() const { return size() - 1; }
-  void Run(const std::function<void(Collectives&)>& body) const { std::get<0>(GetParam()).run(size(), patience_, body); }
+  void Run(const std::function<void(Collectives&)>& body) const { GetParam().run(size(), patience_, body); }
   // Every rank's call fails alike, and with it the whole run. Returns the message.
   std::string ExpectFailure(const std::function<void(Collectives&)>& body) const;
 
@@ -95,6 +95,17 @@ TEST_P(Conformance, RanksThatOwnWholeSubtreesEndInTheBitsOfOneRank) {
     group.AllReduce(values);
     EXPECT_TRUE(AreSame(values, one_rank));
   });
+}
+
+TEST_P(Conformance, AllReduceInBf16RoundsTermsAndSum) {
+  for (int64_t count : kCounts) {
+    const std::vector<float> expected = TreeOfInputs(size(), count, Rounded);
+    Run([&](Collectives& group) {
+      std::vector<float> values = Inputs(group.rank(), count);
+      group.AllReduce(values, Wire::kBf16);
+      EXPECT_TRUE(AreSame(values, expected)) << count << " floats on rank " << group.rank();
+    });
+  }
 }
 
 TEST_P(Conformance, ReduceScatterGivesEachRankItsShareOfTheSums) {
@@ -240,6 +251,9 @@ TEST_P(Conformance, RanksThatAskForDifferentThingsAllLearnOfIt) {
       [&](Collectives& g) { g.AllReduce(values(g, is_odd_one(g) ? 16 : 17)); },
       [&](Collectives& g) { is_odd_one(g) ? g.AllReduce(values(g, 10)) : g.Broadcast(std::as_writable_bytes(values(g, 10)), 0); },
       [&](Collectives& g) { g.Broadcast(std::as_writable_bytes(values(g, 10)), is_odd_one(g) ? 1 : 0); },
+      [&](Collectives& g) { is_odd_one(g) ? g.Barrier() : g.AllReduce(values(g, 10)); },
+      [&](Collectives& g) { g.AllReduce(values(g, 10), is_odd_one(g) ? Wire::kF32 : Wire::kBf16); },
+      [&](Collectives& g) { g.AllReduce(values(g, is_odd_one(g) ? 200000 : 10)); },
       [&](Collectives& g) { g.AllGather(std::as_writable_bytes(values(g, is_odd_one(g) ? 0 : 10)), is_odd_one(g) ? none : borders); },
       [&](Collectives& g) {
         const auto all = std::as_writable_bytes(values(g, 11));
@@ -252,8 +266,8 @@ TEST_P(Conformance, RanksThatAskForDifferentThingsAllLearnOfIt) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Groups, Conformance, testing::Combine(testing::Values(kThreads), testing::Range(1, 9)),
-                         [](const auto& info) { return StrCat(std::get<0>(info.param).name, std::get<1>(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Groups, Conformance, testing::ValuesIn(TestedGroups()),
+                         [](const auto& info) { return StrCat(info.param.name, info.param.size); });
 
 }  // namespace
 }  // namespace intaglio::collectives

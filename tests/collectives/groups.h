@@ -9,18 +9,22 @@
 #include <string>
 #include <vector>
 
+#include "base/dtype.h"
 #include "collectives/collectives.h"
 #include "collectives/rendezvous.h"
-#include "collectives/thread_group.h"
 
 namespace intaglio::collectives {
 
-struct Implementation {
+// Runs `body` on each of `size` ranks, in a new group, and throws what ends it.
+using RunRanks = void (*)(int size, std::optional<Patience> patience, const std::function<void(Collectives&)>& body);
+
+struct TestedGroup {
   const char* name;
-  void (*run)(int size, std::optional<Patience> patience, const std::function<void(Collectives&)>& body);
+  int size;
+  RunRanks run;
 };
-inline constexpr Implementation kThreads{
-    .name = "Threads", .run = [](int size, std::optional<Patience> patience, const auto& body) { ThreadGroup(size, patience).Run(body); }};
+// What this test program has to test: threads (thread_groups.cc) or processes (mpi/main.cc).
+std::vector<TestedGroup> TestedGroups();
 
 inline uint64_t Hash(uint64_t a, uint64_t b) {   // SplitMix64 of both
   uint64_t x = a * 0x9e3779b97f4a7c15u + b + 1;
@@ -52,13 +56,16 @@ inline float Tree(std::vector<float> terms) {
   return terms.front();
 }
 
-// Of the Inputs of ranks 0 … size - 1.
-inline std::vector<float> TreeOfInputs(int size, int64_t count) {
+inline float Same(float value) { return value; }
+inline float Rounded(float value) { return Bf16ToF32(F32ToBf16(value)); }
+
+// Of the Inputs of ranks 0 … size - 1. What travels, terms and sums, is `sent`.
+inline std::vector<float> TreeOfInputs(int size, int64_t count, float (*sent)(float) = Same) {
   std::vector<float> sums;
   for (int64_t i = 0; i < count; ++i) {
     std::vector<float> terms;
-    for (int rank = 0; rank < size; ++rank) terms.push_back(InputAt(rank, i));
-    sums.push_back(Tree(terms));
+    for (int rank = 0; rank < size; ++rank) terms.push_back(sent(InputAt(rank, i)));
+    sums.push_back(sent(Tree(terms)));
   }
   return sums;
 }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/spin.h"
+#include "collectives/thread_group.h"
 #include "tests/collectives/groups.h"
 
 namespace intaglio::collectives {
@@ -127,7 +128,7 @@ class Player {
 };
 
 void Stress(std::optional<Patience> patience) {
-  kThreads.run(8, patience, [](Collectives& group) {
+  ThreadGroup(8, patience).Run([](Collectives& group) {
     Player player(group);
     for (int64_t round = 0; round < Rounds(); ++round) ASSERT_TRUE(player.Play(round)) << "round " << round << ", rank " << group.rank();
   });

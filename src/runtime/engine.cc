@@ -79,13 +79,16 @@ Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& option
 // One rank computes on this thread and its pool, several on threads of their own.
 std::unique_ptr<runtime::Device> MakeDevice(const Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
   const int num_ranks = bundle.manifest.tp_degree;
-  if (num_ranks == 1) return std::make_unique<runtime::CpuDevice>(bundle, isa, options.threads);
-  Require(options.threads == 0 || options.threads >= num_ranks, ErrorCode::kInvalidArgument, bundle.path.string(), ": ", options.threads,
-          " threads are too few for the ", num_ranks, " ranks of the bundle");
+  const runtime::PlacementOptions placement = runtime::PlacementOptionsOf(options);
+  if (num_ranks == 1) {
+    const runtime::RankCpus place = runtime::PlaceSingleRank(placement);
+    BindThisThread(place);
+    return std::make_unique<runtime::CpuDevice>(bundle, isa, place);
+  }
   return std::make_unique<runtime::ThreadRanks>(
-      bundle, runtime::ThreadRanks::Options{.isa = isa,
-                                            .places = runtime::PlaceRanks(num_ranks, options.threads / num_ranks),
-                                            .verify_checksums = options.verify_checksums});
+      bundle,
+      runtime::ThreadRanks::Options{
+          .isa = isa, .places = runtime::PlaceRanks(runtime::ReadTopology(), num_ranks, placement), .verify_checksums = options.verify_checksums});
 }
 
 // What the ranks of a bundle hold together.

@@ -11,6 +11,8 @@
 #include "runtime/kv_cache.h"
 #include "runtime/plan_check.h"
 #include "runtime/probe.h"
+#include "runtime/process_ranks.h"
+#include "runtime/processes.h"
 #include "runtime/rope_rows.h"
 #include "runtime/step_check.h"
 #include "runtime/thread_ranks.h"
@@ -76,9 +78,25 @@ Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& option
   return bundle;
 }
 
-// One rank computes on this thread and its pool, several on threads of their own.
+// A bundle states its ranks: as many processes as have joined, or threads where this one is alone.
+void RequireRanks(const Bundle& bundle, int num_processes) {
+  const int num_ranks = bundle.manifest.tp_degree;
+  Require(num_processes == num_ranks, ErrorCode::kInvalidArgument, bundle.path.string(), ": the bundle is for ", num_ranks,
+          num_ranks == 1 ? " rank" : " ranks", ", but ", num_processes, " processes were started; start ", num_ranks,
+          num_ranks == 1 ? "" : " (or none: then ranks are threads)", ", or make a bundle for them with: intaglio export CHECKPOINT OUT --tp ",
+          num_processes);
+}
+
+// One rank computes on this thread and its pool, several on threads of their own or in processes that have joined.
 std::unique_ptr<runtime::Device> MakeDevice(const Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
   const int num_ranks = bundle.manifest.tp_degree;
+  if (runtime::Conversation* conversation = runtime::JoinedConversation()) {
+    RequireRanks(bundle, conversation->group().size());
+    const runtime::RankOptions ranks{.isa = options.isa.empty() ? std::nullopt : std::optional(isa),
+                                     .num_threads = options.threads / num_ranks,
+                                     .verify_checksums = options.verify_checksums};
+    return std::make_unique<runtime::ProcessRanks>(bundle, isa, ranks, *conversation);
+  }
   if (num_ranks == 1) return std::make_unique<runtime::CpuDevice>(bundle, isa, options.threads);
   Require(options.threads == 0 || options.threads >= num_ranks, ErrorCode::kInvalidArgument, bundle.path.string(), ": ", options.threads,
           " threads are too few for the ", num_ranks, " ranks of the bundle");

@@ -41,11 +41,12 @@ void CheckSource(const Weight& weight, const WeightSource& source) {
   const WeightSource whole{.name = source.name, .shape = source.shape, .view = source.view};
   Check(source.first_row >= 0 && source.row_step >= 1 && source.first_row + (source.rows() - 1) * source.row_step < whole.rows(), "source ",
         source.name, " of ", weight.name, " takes rows from ", source.first_row, " by ", source.row_step, " beyond its ", whole.rows());
-  const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (whole.rows() * whole.cols()) : 1;
+  const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (whole.rows() * source.whole_cols()) : 1;
   Check(source.matrix >= 0 && source.matrix < matrices, "source ", source.name, " of ", weight.name, " is matrix ", source.matrix, " of ", matrices);
-  const bool is_within = source.first_k >= 0 && source.num_k >= 0 && source.first_k <= whole.cols() && source.num_k <= whole.cols() - source.first_k;
-  Check(is_within && (source.num_k > 0 || source.first_k == 0), "source ", source.name, " of ", weight.name, " takes ", source.num_k, " of ",
-        whole.cols(), " elements of a ", source.view == SourceView::kColumns ? "column" : "row", " from ", source.first_k);
+  const int64_t cols = source.whole_cols();
+  const bool is_within = source.first_k >= 0 && source.num_k >= 0 && source.first_k <= cols && source.num_k <= cols - source.first_k;
+  Check(is_within && (source.num_k > 0 || source.first_k == 0), "source ", source.name, " of ", weight.name, " takes ", source.num_k, " of ", cols,
+        " elements of a ", source.view == SourceView::kColumns ? "column" : "row", " from ", source.first_k);
   const bool is_matrix = weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts;
   Check(!is_matrix || source.cols() == weight.shape.back(), "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ",
         weight.shape);

@@ -13,7 +13,7 @@
 namespace intaglio {
 
 struct EngineOptions {
-  int threads = 0;                  // 0: one per physical core that this process may use
+  int threads = 0;                  // of all ranks together; 0: one per physical core that this process may use
   std::string isa{};                // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
   bool verify_checksums = true;
   bool allow_failed_parity = false; // load a bundle whose parity gate failed at export
@@ -24,7 +24,8 @@ struct ModelInfo {
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
   int64_t embedding_dim = 0;        // of a bundle that embeds: columns of an embedding; 0: it generates text
   bool needs_whole_sequences = false;   // all tokens of a sequence must be in one step, as some embedders need it
-  int32_t max_slots = 0, speculation = 0, threads = 0;
+  int32_t max_slots = 0, speculation = 0, threads = 0;   // threads: of a rank
+  int32_t tp_degree = 1, ep_degree = 1;   // ranks, and how many of them share out the experts
   std::vector<int32_t> prefill_buckets, batch_buckets, eos_ids;
   int32_t bos_id = -1;
   uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;
@@ -53,6 +54,7 @@ struct StepSequence {
   // Tokens of the whole prompt that these are a part of, of which chunks may follow; 0: every token stands at the end of its own sequence.
   // Some models rotate all tokens of a prompt by its length (longrope): they need it with the first chunk.
   int32_t prompt_length = 0;
+  bool wants_logits = true;         // false: StepOutput::logits stays empty, and ranks that share the vocabulary need not bring them together
 };
 
 struct TokenLogprob {
@@ -62,7 +64,7 @@ struct TokenLogprob {
 struct StepOutput {
   int32_t slot = 0, position = 0;   // of the token whose successor this is
   int32_t id = 0;                   // what was sampled to follow it
-  std::span<const float> logits;    // [vocab], raw; valid until the next step
+  std::span<const float> logits;    // [vocab], raw, if they were wanted; valid until the next step
   std::span<const float> embedding{};  // [embedding_dim], of the sequence so far: all that a bundle gives that embeds; valid until the next step
   float logprob = 0;                // of id, and the top ones, when num_logprobs > 0
   std::vector<TokenLogprob> top;

@@ -28,6 +28,9 @@ struct ExportOptions {
   std::vector<int32_t> batch_buckets;      // empty: 1, 2, 4
   double capacity_factor = 0;              // mixtures of experts, in prefill: an expert takes ceil(rows * top_k * factor / experts) rows
                                            // of a step, and later rows lose it; 0: every row gets the experts that it chose
+  int32_t tp_degree = 1;                   // ranks that share every layer: 1 to 8
+  int32_t ep_degree = 0;                   // of them, how many share out the experts of a mixture; the others share the inside of each expert.
+                                           // Divides tp_degree and 8; 0: as many as can
   int32_t speculation = 0;                 // k proposed tokens per sequence; 0: no speculation graph
   bool force = false;                      // replace an existing bundle
   bool keep_probes = false;                // keep the intermediate values that parity tests read
@@ -40,7 +43,7 @@ struct ExportOptions {
 struct ExportReport {
   std::filesystem::path bundle;
   bool embeds = false;                     // the bundle embeds texts, and does not generate
-  uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;
+  uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;   // of all ranks together
   std::optional<ParityGate> parity;        // where there was a gate
   std::vector<std::string> notes;          // checkpoint tensors that no layer uses, and the like
 };

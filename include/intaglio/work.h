@@ -5,7 +5,7 @@
 
 namespace intaglio {
 
-struct Work {
+struct Work {   // of all ranks together
   // Parameters of the matrices that every token of a prompt is multiplied by; the head is not among them, as a prompt has one output.
   double prefill_parameters = 0;
   // Read by one step of token generation for all sequences of the batch together: matrices and their biases once, keys, values and

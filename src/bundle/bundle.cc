@@ -27,11 +27,20 @@ MappedFile OpenListed(const std::filesystem::path& path, const FileEntry& entry,
   return file;
 }
 
+bool IsOfARank(const std::string& name, int num_ranks) {
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    if (name == PlanFile(rank, num_ranks) || name == WeightsFile(rank)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string WeightsFile(int rank) { return StrCat("weights.rank", rank, ".bin"); }
 
-Bundle Bundle::Open(const std::filesystem::path& path, bool verify_checksums) {
+std::string PlanFile(int rank, int num_ranks) { return num_ranks == 1 ? "plan.bin" : StrCat("plan.rank", rank, ".bin"); }
+
+Bundle Bundle::Open(const std::filesystem::path& path, bool verify_checksums, int rank) {
   std::error_code ignored;  // what cannot be looked at counts as absent
   const std::filesystem::path manifest_path = path / kManifestFile;
   Require(std::filesystem::is_directory(path, ignored), ErrorCode::kNotFound, path.string(),
@@ -39,16 +48,21 @@ Bundle Bundle::Open(const std::filesystem::path& path, bool verify_checksums) {
   Require(std::filesystem::exists(manifest_path, ignored), ErrorCode::kNotFound, path.string(), ": not a bundle (it has no ", kManifestFile,
           "); a checkpoint becomes one by: intaglio export ", path.string(), " BUNDLE");
   const MappedFile manifest_file(manifest_path);
-  Bundle bundle{.path = path, .manifest = ManifestFromJson(Text(manifest_file), manifest_path.string()), .plans = {}, .weights = {}};
+  Bundle bundle{
+      .path = path, .rank = rank, .manifest = ManifestFromJson(Text(manifest_file), manifest_path.string(), rank), .plans = {}, .weights = {}};
+  const int num_ranks = bundle.manifest.tp_degree;
+  const std::string plan_file = PlanFile(rank, num_ranks), weights_file = WeightsFile(rank);
   for (const auto& [name, entry] : bundle.manifest.files) {
     Require(IsFileName(name), ErrorCode::kDataLoss, manifest_path.string(), ": lists a file that is not in the bundle's directory: run intaglio ",
             "export again");
+    const bool is_own = name == plan_file || name == weights_file;
+    if (!is_own && (rank != 0 || IsOfARank(name, num_ranks))) continue;
     MappedFile file = OpenListed(path / name, entry, verify_checksums);
-    if (name == kPlanFile) bundle.plans = ParsePlans(file.bytes(), (path / name).string());
-    if (name == WeightsFile(0)) bundle.weights = std::move(file);
+    if (name == plan_file) bundle.plans = ParsePlans(file.bytes(), (path / name).string());
+    if (name == weights_file) bundle.weights = std::move(file);
   }
-  Require(!bundle.plans.empty() && !bundle.weights.bytes().empty(), ErrorCode::kDataLoss, path.string(),
-          ": has no plans or no weights: run intaglio export again");
+  Require(!bundle.plans.empty() && !bundle.weights.bytes().empty(), ErrorCode::kDataLoss, path.string(), ": has no plans or no weights",
+          num_ranks == 1 ? "" : StrCat(" for rank ", rank), ": run intaglio export again");
   Validate(bundle);
   return bundle;
 }

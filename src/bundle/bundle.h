@@ -16,19 +16,24 @@
 
 namespace intaglio::bundle {
 
-inline constexpr std::string_view kManifestFile = "manifest.json", kPlanFile = "plan.bin", kGraphFile = "graph.txt";
+inline constexpr std::string_view kManifestFile = "manifest.json", kGraphFile = "graph.txt";
 // "weights.rank<r>.bin"
 [[nodiscard]] std::string WeightsFile(int rank);
+// "plan.bin", and of a bundle for several ranks "plan.rank<r>.bin"
+[[nodiscard]] std::string PlanFile(int rank, int num_ranks);
 
+// As one of its ranks sees it.
 struct Bundle {
   std::filesystem::path path;
+  int rank = 0;
   Manifest manifest;
   std::vector<Plan> plans;
-  MappedFile weights;  // of rank 0
+  MappedFile weights;
 
   // Throws Error: kNotFound (no such directory or file; what `intaglio export` would make it), kDataLoss (truncated, contradictory,
-  // checksum), kUnsupported (version). Sizes, offsets and operand ranges are always checked; `verify_checksums` also hashes every file.
-  [[nodiscard]] static Bundle Open(const std::filesystem::path& path, bool verify_checksums = true);
+  // checksum), kUnsupported (version), kInvalidArgument (no such rank). Sizes, offsets and operand ranges are always checked;
+  // `verify_checksums` also hashes every file of this rank, and those of no rank where it is rank 0.
+  [[nodiscard]] static Bundle Open(const std::filesystem::path& path, bool verify_checksums = true, int rank = 0);
 };
 
 // Collects files in `<path>.tmp<pid>` beside the target and renames the directory on Commit. An existing target is an Error

@@ -25,7 +25,7 @@ void CheckTarget(const fs::path& path, bool force) {
   if (!Exists(path)) return;
   std::error_code ignored;
   const bool is_empty = fs::is_directory(path, ignored) && fs::is_empty(path, ignored);
-  const bool is_bundle = Exists(path / kManifestFile) && Exists(path / kPlanFile);
+  const bool is_bundle = Exists(path / kManifestFile) && (Exists(path / PlanFile(0, 1)) || Exists(path / PlanFile(0, 2)));
   Require(is_empty || is_bundle, ErrorCode::kInvalidArgument, path.string(), ": exists and is no bundle; choose another place");
   Require(is_empty || force, ErrorCode::kInvalidArgument, path.string(), ": a bundle is already there; --force replaces it");
 }

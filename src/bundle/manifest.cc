@@ -37,6 +37,8 @@ Json ToJsonObject(const GateCheck& check) {
   return {{"kind", check.kind}, {"count", check.count}, {"worst", check.worst}, {"tolerance", check.tolerance}, {"ok", check.is_ok}};
 }
 
+Json ToJsonObject(const RankEntry& rank);
+
 template <typename T>
 Json ToJsonList(const std::vector<T>& items) {
   Json list = Json::array();
@@ -191,6 +193,48 @@ ParityGate ReadGate(const Fields& in) {
   return gate;
 }
 
+Json ToJsonObject(const MemoryPlan& memory) {
+  return {{"weights", memory.weights}, {"kv_cache", memory.kv_cache}, {"arena", memory.arena}, {"tokenizer", memory.tokenizer}};
+}
+
+Json ToJsonObject(const RankEntry& rank) {
+  Json json{{"vocab_begin", rank.vocab_begin},
+            {"vocab_end", rank.vocab_end},
+            {"kv_layers", ToJsonList(rank.kv_layers)},
+            {"memory", ToJsonObject(rank.memory)},
+            {"weights", ToJsonList(rank.weights)}};
+  if (!rank.states.empty()) json["states"] = ToJsonList(rank.states);
+  return json;
+}
+
+void ReadRank(const Fields& in, RankEntry& rank) {
+  in.OptionalNumber("vocab_begin", rank.vocab_begin);
+  in.OptionalNumber("vocab_end", rank.vocab_end);
+  ReadList(in, "kv_layers", rank.kv_layers);
+  if (in.json().contains("states")) ReadList(in, "states", rank.states);
+  const Fields memory = in.Object("memory");
+  memory.Number("weights", rank.memory.weights);
+  memory.Number("kv_cache", rank.memory.kv_cache);
+  memory.Number("arena", rank.memory.arena);
+  memory.Number("tokenizer", rank.memory.tokenizer);
+  ReadList(in, "weights", rank.weights);
+}
+
+// Of one rank, whose fields stand in the manifest itself, or of the one that is asked for.
+void ReadRanks(const Fields& in, int rank, Manifest& m) {
+  Require(rank >= 0 && rank < m.tp_degree, ErrorCode::kInvalidArgument, in.path(), ": the bundle has ", m.tp_degree, " ranks, and none numbered ",
+          rank);
+  if (m.tp_degree == 1) return ReadRank(in, m);
+  const Json& list = in.List("ranks");
+  Require(std::cmp_equal(list.size(), m.tp_degree), ErrorCode::kDataLoss, in.path(), ": lists ", list.size(), " ranks, but tp_degree is ",
+          m.tp_degree);
+  for (const Json& item : list) {
+    const std::string path = StrCat(in.path(), ": ranks[", m.ranks.size(), ']');
+    ReadRank(Fields(item, path), m.ranks.emplace_back());
+  }
+  static_cast<RankEntry&>(m) = m.ranks[static_cast<size_t>(rank)];
+}
+
 }  // namespace
 
 std::string ToJson(const Manifest& m) {
@@ -218,12 +262,16 @@ std::string ToJson(const Manifest& m) {
       {"eos_ids", m.eos_ids},
       {"bos_id", m.bos_id},
       {"pad_id", m.pad_id},
-      {"kv_groups", ToJsonList(m.kv_groups)},
-      {"kv_layers", ToJsonList(m.kv_layers)},
-      {"memory", {{"weights", m.memory.weights}, {"kv_cache", m.memory.kv_cache}, {"arena", m.memory.arena}, {"tokenizer", m.memory.tokenizer}}},
-      {"weights", ToJsonList(m.weights)},
-      {"files", files}};
-  if (!m.states.empty()) json["states"] = ToJsonList(m.states);
+      {"kv_groups", ToJsonList(m.kv_groups)}};
+  if (m.ranks.empty()) {
+    json["kv_layers"] = ToJsonList(m.kv_layers);
+    json["memory"] = ToJsonObject(m.memory);
+    json["weights"] = ToJsonList(m.weights);
+  } else {
+    json["ranks"] = ToJsonList(m.ranks);
+  }
+  json["files"] = files;
+  if (m.ranks.empty() && !m.states.empty()) json["states"] = ToJsonList(m.states);
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
   if (m.rope_follows_length) json["rope_follows_length"] = true;
   if (m.capacity_factor != 0) json["capacity_factor"] = m.capacity_factor;
@@ -233,7 +281,7 @@ std::string ToJson(const Manifest& m) {
   return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 
-Manifest ManifestFromJson(std::string_view text, const std::string& where) {
+Manifest ManifestFromJson(std::string_view text, const std::string& where, int rank) {
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   Require(!json.is_discarded(), ErrorCode::kDataLoss, where, ": not JSON");
   const Fields in(json, where);
@@ -266,14 +314,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where) {
   in.Number("pad_id", m.pad_id, -1);
   if (json.contains("embedding")) m.embedding = ReadEmbedding(in.Object("embedding"));
   ReadList(in, "kv_groups", m.kv_groups);
-  ReadList(in, "kv_layers", m.kv_layers);
-  if (json.contains("states")) ReadList(in, "states", m.states);
-  const Fields memory = in.Object("memory");
-  memory.Number("weights", m.memory.weights);
-  memory.Number("kv_cache", m.memory.kv_cache);
-  memory.Number("arena", m.memory.arena);
-  memory.Number("tokenizer", m.memory.tokenizer);
-  ReadList(in, "weights", m.weights);
+  ReadRanks(in, rank, m);
   if (json.contains("parity")) m.parity = ReadGate(in.Object("parity"));
   const Fields files = in.Object("files");
   for (const auto& [name, unused] : files.json().items()) {

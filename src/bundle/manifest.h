@@ -13,7 +13,7 @@
 
 namespace intaglio::bundle {
 
-inline constexpr int kFormatVersion = 1;
+inline constexpr int kFormatVersion = 2;   // that this version reads up to; bundles of one rank are written as version 1
 
 // KV layers that share a block table: those of one reach. window 0: full attention.
 struct KvGroup {
@@ -60,14 +60,24 @@ struct EmbeddingEntry {
   bool needs_whole_sequences = false;      // a text must be in one step, so none may be longer than the largest prefill bucket
 };
 
-struct Manifest {
-  int format_version = kFormatVersion;
+// What one rank of a bundle holds.
+struct RankEntry {
+  int64_t vocab_begin = 0, vocab_end = 0;  // its columns of the logits; both 0: all
+  std::vector<KvLayer> kv_layers;
+  std::vector<StateEntry> states;
+  MemoryPlan memory;
+  std::vector<WeightEntry> weights;
+};
+
+// The rank's fields are those of the rank that the bundle was opened as.
+struct Manifest : RankEntry {
+  int format_version = 1;
   std::string compiler_version;            // Intaglio's
   std::string architecture, model_type;    // "LlamaForCausalLM", "llama"
   std::string source, source_hash;         // base name of the checkpoint, and a digest of what it came from
   std::string numerics = "portable";
   DType weight_dtype = DType::kF32;
-  int32_t tp_degree = 1, ep_degree = 1;
+  int32_t tp_degree = 1, ep_degree = 1;    // ranks, and how many of them share out the experts; the others share the inside of each
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
   bool rope_follows_length = false;        // rotations follow the length of the prompt, or a later token's own place (runtime/rope_rows.h)
   int64_t rope_switch = 0;                 // longer sequences are rotated by other rows of the rotary tables (runtime/rope_rows.h); 0: none
@@ -77,17 +87,15 @@ struct Manifest {
   std::vector<int32_t> eos_ids;            // from generation_config.json, else config.json
   int32_t bos_id = -1, pad_id = -1;
   std::optional<EmbeddingEntry> embedding; // of a bundle that embeds: it has context-encoding plans alone, and no batch buckets
-  std::vector<KvGroup> kv_groups;
-  std::vector<KvLayer> kv_layers;
-  std::vector<StateEntry> states;
-  MemoryPlan memory;
+  std::vector<KvGroup> kv_groups;          // the same on all ranks, as block tables are
+  std::vector<RankEntry> ranks;            // of a bundle for several; empty for one
   std::optional<ParityGate> parity;        // of an export that was validated
-  std::vector<WeightEntry> weights;
   std::map<std::string, FileEntry> files;  // every other file of the bundle, by name
 };
 
 [[nodiscard]] std::string ToJson(const Manifest& manifest);
-// Throws Error kDataLoss naming `where` and the field, kUnsupported for a newer format_version (says which version wrote it).
-[[nodiscard]] Manifest ManifestFromJson(std::string_view json, const std::string& where);
+// As rank `rank` sees it. Throws Error kDataLoss naming `where` and the field, kUnsupported for a newer format_version (says which version
+// wrote it), kInvalidArgument for a rank that the bundle does not have.
+[[nodiscard]] Manifest ManifestFromJson(std::string_view json, const std::string& where, int rank = 0);
 
 }  // namespace intaglio::bundle

@@ -26,6 +26,9 @@ uint64_t Extent(const Operand& operand) {
   return before_last > kNoFit - last ? kNoFit : before_last + last;
 }
 
+// Columns of this rank's logits.
+int64_t OwnVocabulary(const Manifest& manifest) { return manifest.ranks.empty() ? manifest.vocab_size : manifest.vocab_end - manifest.vocab_begin; }
+
 bool IsSide(int64_t size) { return size >= 1 && size <= kLargestSide; }
 
 class Validator {
@@ -33,6 +36,7 @@ class Validator {
   explicit Validator(const Bundle& bundle) : bundle_(bundle), manifest_(bundle.manifest), where_(bundle.path.string()) {}
 
   void Run() const {
+    CheckRanks();
     CheckKvCache();
     CheckWeights();
     for (const Plan& plan : bundle_.plans) CheckPlan(plan);
@@ -43,6 +47,17 @@ class Validator {
   template <typename... Parts>
   void Expect(bool is_ok, const Parts&... message) const {
     Require(is_ok, ErrorCode::kDataLoss, where_, ": ", message..., ": run intaglio export again");
+  }
+
+  // Their parts of the vocabulary follow each other.
+  void CheckRanks() const {
+    if (manifest_.embedding) return;
+    int64_t end = 0;
+    for (const RankEntry& rank : manifest_.ranks) {
+      Expect(rank.vocab_begin == end && rank.vocab_end > end, "the ranks' parts of the vocabulary of ", manifest_.vocab_size, " leave a gap at ", end);
+      end = rank.vocab_end;
+    }
+    Expect(manifest_.ranks.empty() || end == manifest_.vocab_size, "the ranks have ", end, " ids of a vocabulary of ", manifest_.vocab_size);
   }
 
   void CheckKvCache() const {
@@ -95,7 +110,7 @@ class Validator {
     }
     for (const Probe& probe : plan.probes) CheckOperand(plan, probe.operand, probe.name);
     if (manifest_.embedding) return CheckResult(plan, plan.logits, manifest_.embedding->dim, "embeddings");
-    CheckResult(plan, plan.logits, manifest_.vocab_size, "logits");
+    CheckResult(plan, plan.logits, OwnVocabulary(manifest_), "logits");
     CheckResult(plan, plan.ids, 1, "ids");
     CheckResult(plan, plan.logprobs, 1, "logprobs");
   }

@@ -19,6 +19,7 @@ constexpr const char* kFooter = R"(Examples:
   intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
   intaglio export ~/models/Qwen3-0.6B qwen.bundle --dtype bf16 --batch-buckets 1,4,16 --speculation 4
   intaglio export ~/models/all-MiniLM-L6-v2 minilm.bundle
+  intaglio export ~/models/Llama-3.1-8B llama.bundle --tp 2              two ranks, e.g. one a socket
   intaglio export ~/models/Qwen3-0.6B qwen.bundle --validate capture     compare with Transformers, see intaglio compare --help
 
 A checkpoint with the modules.json of sentence-transformers becomes an embedder, any other generates text; --task decides otherwise.
@@ -95,6 +96,13 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
           "--capacity-factor", options->capacity_factor,
           "Mixtures of experts: bound the rows that an expert takes of a prefill step; later rows lose it, and answers then depend on chunks "
           "and neighbours (default: no bound)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--tp", options->tp_degree, "Ranks that share every layer, as threads of a process or processes of mpirun: 1 (default) to 8")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--ep", options->ep_degree,
+                   "Mixtures of experts: how many of the ranks share out the experts, while the others share the inside of each (default: as many as "
+                   "can)")
       ->check(CLI::PositiveNumber);
   command->add_option("--speculation", options->speculation, "Also build graphs that verify K proposed tokens a sequence")
       ->check(CLI::NonNegativeNumber);

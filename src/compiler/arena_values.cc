@@ -61,7 +61,14 @@ ValueId ArenaValues::InPlaceInput(size_t node) const {
     case Op::kLayerNorm:
     case Op::kUnitNorm:
     case Op::kAddPosition:
+    case Op::kAddBias:
+    case Op::kNormBy:
+    case Op::kExpertIsolate:
+    case Op::kExpertBias:
       return MayOverwrite(node, n.inputs[0]) ? n.inputs[0] : graph::kNoValue;
+    case Op::kAllReduce:   // ranks add where they stand
+      Assert(MayOverwrite(node, n.inputs[0]));
+      return n.inputs[0];
     case Op::kMatMul:
       return std::get<graph::MatMulAttrs>(n.attrs).has_residual && MayOverwrite(node, n.inputs.back()) ? n.inputs.back() : graph::kNoValue;
     default:

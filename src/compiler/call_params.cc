@@ -12,14 +12,19 @@ using graph::Op;
 
 void Set(const graph::NoAttrs&, Op, Call&) {}
 void Set(const graph::SliceAttrs&, Op, Call&) {}
-void Set(const graph::GatherAttrs&, Op, Call&) {}
-void Set(const graph::ZerosAttrs&, Op, Call&) {}
-void Set(const graph::SquareSumAttrs&, Op, Call&) {}
-void Set(const graph::SampleAttrs&, Op, Call&) {}
 
-void Set(const graph::EmbeddingAttrs& attrs, Op, Call& call) { call.floats[kernels::embed_params::kScale] = attrs.scale; }
+// 0: all, as in plans of one rank.
+int64_t Leaves(int64_t leaves) { return leaves == graph::kNumSegments ? 0 : leaves; }
 
-void Set(const graph::MatMulAttrs& attrs, Op, Call& call) { std::ranges::copy(attrs.segments, call.ints.begin() + kernels::matmul_params::kBorders); }
+void Set(const graph::EmbeddingAttrs& attrs, Op, Call& call) {
+  call.floats[kernels::embed_params::kScale] = attrs.scale;
+  call.ints[kernels::embed_params::kFirstId] = attrs.first_id;
+}
+
+void Set(const graph::MatMulAttrs& attrs, Op, Call& call) {
+  std::ranges::copy(attrs.segments, call.ints.begin() + kernels::matmul_params::kBorders);
+  call.ints[kernels::kLeaves] = Leaves(attrs.leaves);
+}
 
 void Set(const graph::NormAttrs& attrs, Op op, Call& call) {
   if (op == Op::kLayerNorm) {
@@ -56,10 +61,33 @@ void Set(const graph::RouteAttrs& attrs, Op, Call& call) {
 }
 
 void Set(const graph::ExpertAttrs& attrs, Op op, Call& call) {
-  if (op == Op::kExpertGroup) call.ints[kernels::expert_params::kCapacity] = attrs.capacity;
-  if (op == Op::kExpertMatMul || op == Op::kExpertCombine) call.ints[kernels::expert_params::kNumExperts] = attrs.num_experts;
-  if (op == Op::kExpertMatMul) std::ranges::copy(attrs.segments, call.ints.begin() + kernels::expert_params::kBorders);
+  using namespace kernels::expert_params;
+  if (op == Op::kExpertGroup) call.ints[kCapacity] = attrs.capacity;
+  if (op == Op::kExpertMatMul || op == Op::kExpertIsolate) {
+    call.ints[kNumExperts] = attrs.end_expert() - attrs.first_expert;
+    call.ints[kFirstExpert] = attrs.first_expert;
+  }
+  if (op == Op::kExpertMatMul) {
+    std::ranges::copy(attrs.segments, call.ints.begin() + kBorders);
+    call.ints[kernels::kLeaves] = Leaves(attrs.leaves);
+  }
+  if (op == Op::kExpertCombine) {
+    call.ints[kNumExperts] = attrs.num_experts;
+    call.ints[kFirstGroup] = attrs.first_group;
+    call.ints[kNumGroups] = Leaves(attrs.num_groups);
+  }
 }
+
+void Set(const graph::GatherAttrs& attrs, Op, Call& call) { std::ranges::copy(attrs.borders, call.ints.begin() + kernels::gather_params::kBorders); }
+
+void Set(const graph::ZerosAttrs&, Op, Call&) {}
+
+void Set(const graph::SquareSumAttrs& attrs, Op, Call& call) {
+  std::ranges::copy(attrs.segments, call.ints.begin() + kernels::norm_params::kBorders);
+  call.ints[kernels::kLeaves] = Leaves(attrs.leaves);
+}
+
+void Set(const graph::SampleAttrs&, Op, Call&) {}
 
 void Set(const graph::RotaryAttrs& attrs, Op, Call& call) { call.ints[kernels::rotary_params::kFirstLength] = attrs.first_length; }
 

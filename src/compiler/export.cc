@@ -31,16 +31,24 @@ HfConfig ReadConfig(const ExportOptions& options, const Checkpoint& checkpoint) 
   return HfConfig::Parse(checkpoint.config_json(), (is_file ? options.source : options.source / "config.json").string());
 }
 
-// One graph per phase and bucket, rewritten. All of their weights are in the checkpoint, with the shapes that config.json implies.
-std::vector<graph::Graph> BuildGraphs(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model,
-                                      const Checkpoint& checkpoint) {
+// What the parts of an export are made from.
+struct Source {
+  const ExportOptions& options;
+  const ResolvedOptions& resolved;
+  const models::Model& model;
+  const Checkpoint& checkpoint;
+};
+
+// One rank's graphs, one per phase and bucket, rewritten. All of their weights are in the checkpoint, with the shapes that config.json implies.
+std::vector<graph::Graph> BuildGraphs(const Source& source, int rank) {
   std::vector<graph::Graph> graphs;
-  const std::vector<models::GraphSizes> sizes = GraphsOf(resolved);
+  const std::vector<models::GraphSizes> sizes = GraphsOf(source.resolved, rank);
+  const auto ranks = static_cast<size_t>(source.resolved.tp_degree);
   for (const models::GraphSizes& size : sizes) {
-    graphs.push_back(model.Build(size));
-    compiler::CheckSources(graphs.back(), checkpoint);
-    compiler::RunPipeline(graphs.back(), {.keep_probes = options.keep_probes});
-    Report(options, "building graphs", graphs.size(), sizes.size());
+    graphs.push_back(source.model.Build(size));
+    compiler::CheckSources(graphs.back(), source.checkpoint);
+    compiler::RunPipeline(graphs.back(), {.keep_probes = source.options.keep_probes});
+    Report(source.options, "building graphs", static_cast<size_t>(rank) * sizes.size() + graphs.size(), ranks * sizes.size());
   }
   return graphs;
 }
@@ -96,28 +104,61 @@ bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptio
   return m;
 }
 
-void DescribeMemory(const compiler::WeightLayout& weights, const compiler::KvLayout& kv, bundle::Manifest& m) {
+// What one rank computes with, and what the manifest says of it.
+struct RankPart {
+  std::vector<graph::Graph> graphs;
+  compiler::WeightLayout weights;
+  compiler::KvLayout kv;
+  std::vector<bundle::Plan> plans;
+  bundle::RankEntry entry;
+};
+
+bundle::RankEntry Describe(const RankPart& part) {
   constexpr std::string_view kLayoutNames[] = {"matmul", "vector", "table", "experts"};
-  for (const compiler::PlacedWeight& placed : weights.weights) {
-    m.weights.push_back({.name = placed.weight.name,
-                         .layout = std::string(kLayoutNames[static_cast<size_t>(placed.weight.layout)]),
-                         .dtype = placed.dtype,
-                         .shape = placed.weight.shape,
-                         .offset = placed.offset,
-                         .bytes = placed.bytes});
+  bundle::RankEntry entry{.kv_layers = part.kv.layers,
+                          .states = part.kv.states,
+                          .memory = {.weights = part.weights.file_bytes, .kv_cache = part.kv.pool_bytes},
+                          .weights = {}};
+  for (const compiler::PlacedWeight& placed : part.weights.weights) {
+    entry.weights.push_back({.name = placed.weight.name,
+                             .layout = std::string(kLayoutNames[static_cast<size_t>(placed.weight.layout)]),
+                             .dtype = placed.dtype,
+                             .shape = placed.weight.shape,
+                             .offset = placed.offset,
+                             .bytes = placed.bytes});
   }
-  m.kv_groups = kv.groups;
-  m.kv_layers = kv.layers;
-  m.states = kv.states;
-  m.memory.weights = weights.file_bytes;
-  m.memory.kv_cache = kv.pool_bytes;
+  for (const bundle::Plan& plan : part.plans) entry.memory.arena = std::max(entry.memory.arena, plan.arena_bytes);
+  return entry;
 }
 
-// Tensors that no layer declared, but for buffers that are computed anew.
-std::vector<std::string> UnusedTensors(const compiler::WeightLayout& weights, const Checkpoint& checkpoint) {
+// Parts of ranks are planned in order: the first one's KV groups are those of all, and each has the vocabulary after the one before.
+RankPart PlanRank(const Source& source, const std::vector<RankPart>& before) {
+  const ResolvedOptions& resolved = source.resolved;
+  RankPart part{.graphs = BuildGraphs(source, static_cast<int>(before.size())), .weights = {}, .kv = {}, .plans = {}, .entry = {}};
+  part.weights = compiler::PlaceWeights(part.graphs, resolved.dtype);
+  const compiler::KvSizes sizes{.max_context = resolved.max_context,
+                                .max_slots = resolved.max_slots,
+                                .largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1),
+                                .speculation = resolved.speculation};
+  part.kv = compiler::PlaceKvCache(part.graphs.front(), sizes, before.empty() ? std::vector<bundle::KvGroup>() : before.front().kv.groups);
+  for (const graph::Graph& graph : part.graphs)
+    part.plans.push_back(compiler::LowerToCpu(graph, {.weights = part.weights, .kv = part.kv, .keep_probes = source.options.keep_probes}));
+  part.entry = Describe(part);
+  const graph::Graph& first = part.graphs.front();
+  if (resolved.tp_degree > 1 && !first.is_embedder()) {
+    part.entry.vocab_begin = before.empty() ? 0 : before.back().entry.vocab_end;
+    part.entry.vocab_end = part.entry.vocab_begin + first.value(first.logits).shape[1];
+  }
+  return part;
+}
+
+// Tensors that no layer of any rank declared, but for buffers that are computed anew.
+std::vector<std::string> UnusedTensors(const std::vector<RankPart>& parts, const Checkpoint& checkpoint) {
   std::set<std::string> used;
-  for (const compiler::PlacedWeight& placed : weights.weights) {
-    for (const graph::WeightSource& source : placed.weight.sources) used.insert(source.name);
+  for (const RankPart& part : parts) {
+    for (const compiler::PlacedWeight& placed : part.weights.weights) {
+      for (const graph::WeightSource& source : placed.weight.sources) used.insert(source.name);
+    }
   }
   std::vector<std::string> notes;
   for (const std::string& name : checkpoint.tensor_names()) {
@@ -127,14 +168,37 @@ std::vector<std::string> UnusedTensors(const compiler::WeightLayout& weights, co
   return notes;
 }
 
-void WriteWeights(const ExportOptions& options, const compiler::WeightLayout& layout, const Checkpoint& checkpoint,
-                  const bundle::BundleWriter& writer) {
+void WriteWeights(const Source& source, const std::vector<RankPart>& parts, const bundle::BundleWriter& writer) {
   ThreadPool pool(0);
-  OutputFile file(writer.directory() / bundle::WeightsFile(0));
-  const auto on_progress = [&](uint64_t done) { Report(options, "packing weights", done, layout.file_bytes); };
-  PackWeights(layout, {.checkpoint = checkpoint, .pool = pool, .on_progress = on_progress}, file);
-  file.Commit();
-  Report(options, "packing weights", layout.file_bytes, layout.file_bytes);
+  uint64_t total = 0, done_before = 0;
+  for (const RankPart& part : parts) total += part.weights.file_bytes;
+  const auto on_progress = [&](uint64_t done) { Report(source.options, "packing weights", done_before + done, total); };
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    OutputFile file(writer.directory() / bundle::WeightsFile(static_cast<int>(rank)));
+    PackWeights(parts[rank].weights, {.checkpoint = source.checkpoint, .pool = pool, .on_progress = on_progress}, file);
+    file.Commit();
+    done_before += parts[rank].weights.file_bytes;
+    on_progress(0);
+  }
+}
+
+// graph.txt: for people.
+std::string PrintGraphs(const std::vector<RankPart>& parts) {
+  std::string text;
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    if (parts.size() > 1) text += StrCat("rank ", rank, "\n\n");
+    for (const graph::Graph& graph : parts[rank].graphs) text += graph::Print(graph) + "\n";
+  }
+  return text;
+}
+
+void DescribeRanks(const std::vector<RankPart>& parts, const ResolvedOptions& resolved, bundle::Manifest& m) {
+  m.tp_degree = resolved.tp_degree, m.ep_degree = resolved.ep_degree;
+  m.kv_groups = parts.front().kv.groups;
+  static_cast<bundle::RankEntry&>(m) = parts.front().entry;
+  if (parts.size() == 1) return;
+  m.format_version = 2;
+  for (const RankPart& part : parts) m.ranks.push_back(part.entry);
 }
 
 void RequireExperts(const graph::Graph& graph) {
@@ -151,34 +215,27 @@ ExportReport Export(const ExportOptions& options) {
   const HfConfig config = ReadConfig(options, *checkpoint);
   const auto model = compiler::ParseModelFor(options.task, config, *checkpoint, options.source.string());
   const ResolvedOptions resolved = compiler::Resolve(options, *model, *checkpoint);
+  const Source source{.options = options, .resolved = resolved, .model = *model, .checkpoint = *checkpoint};
   bundle::BundleWriter writer(options.output, options.force);
 
-  const std::vector<graph::Graph> graphs = BuildGraphs(options, resolved, *model, *checkpoint);
-  RequireExperts(graphs.front());
-  const compiler::WeightLayout weights = compiler::PlaceWeights(graphs, resolved.dtype);
-  const int64_t largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1);
-  const compiler::KvLayout kv = compiler::PlaceKvCache(
-      graphs.front(),
-      {.max_context = resolved.max_context, .max_slots = resolved.max_slots, .largest_step = largest_step, .speculation = resolved.speculation});
+  std::vector<RankPart> parts;
+  for (int rank = 0; rank < resolved.tp_degree; ++rank) parts.push_back(PlanRank(source, parts));
+  const graph::Graph& first = parts.front().graphs.front();
+  RequireExperts(first);
+  parts.front().entry.memory.tokenizer = TokenizerBytes(*checkpoint);
 
   bundle::Manifest manifest = DescribeModel(options, resolved, *model, *checkpoint);
   ReadSpecialIds(config, *checkpoint, manifest);
-  DescribeMemory(weights, kv, manifest);
-  manifest.rope_switch = graphs.front().rope_switch, manifest.rope_follows_length = graphs.front().rope_follows_length;
+  DescribeRanks(parts, resolved, manifest);
+  manifest.rope_switch = first.rope_switch, manifest.rope_follows_length = first.rope_follows_length;
   manifest.capacity_factor = resolved.capacity_factor;
-  manifest.memory.tokenizer = TokenizerBytes(*checkpoint);
-  std::vector<bundle::Plan> plans;
-  std::string graph_text;
-  for (const graph::Graph& graph : graphs) {
-    plans.push_back(compiler::LowerToCpu(graph, {.weights = weights, .kv = kv, .keep_probes = options.keep_probes}));
-    manifest.memory.arena = std::max(manifest.memory.arena, plans.back().arena_bytes);
-    graph_text += graph::Print(graph) + "\n";
-  }
 
-  writer.AddFile(bundle::kPlanFile, SerializePlans(plans));
+  for (size_t rank = 0; rank < parts.size(); ++rank)
+    writer.AddFile(bundle::PlanFile(static_cast<int>(rank), resolved.tp_degree), SerializePlans(parts[rank].plans));
+  const std::string graph_text = PrintGraphs(parts);
   writer.AddFile(bundle::kGraphFile, std::as_bytes(std::span(graph_text)));
   for (const auto& [name, contents] : checkpoint->companion_files()) writer.AddFile(name, std::as_bytes(std::span(contents)));
-  WriteWeights(options, weights, *checkpoint, writer);
+  WriteWeights(source, parts, writer);
   std::optional<ParityGate> parity;
   const auto gate = [&](const std::filesystem::path& bundle) {
     Report(options, "validating", 0, 1);
@@ -186,14 +243,14 @@ ExportReport Export(const ExportOptions& options) {
     return *parity;
   };
   writer.Commit(manifest, options.gate ? bundle::BundleWriter::Gate(gate) : bundle::BundleWriter::Gate());
-  return {.bundle = options.output,
-          .embeds = manifest.embedding.has_value(),
-          .weights_bytes = manifest.memory.weights,
-          .kv_cache_bytes = manifest.memory.kv_cache,
-          .arena_bytes = manifest.memory.arena,
-          .tokenizer_bytes = manifest.memory.tokenizer,
-          .parity = std::move(parity),
-          .notes = UnusedTensors(weights, *checkpoint)};
+  ExportReport report{
+      .bundle = options.output, .embeds = manifest.embedding.has_value(), .parity = std::move(parity), .notes = UnusedTensors(parts, *checkpoint)};
+  for (const RankPart& part : parts) {
+    const bundle::MemoryPlan& memory = part.entry.memory;
+    report.weights_bytes += memory.weights, report.kv_cache_bytes += memory.kv_cache;
+    report.arena_bytes += memory.arena, report.tokenizer_bytes += memory.tokenizer;
+  }
+  return report;
 }
 
 }  // namespace intaglio

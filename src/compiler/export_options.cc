@@ -1,6 +1,7 @@
 #include "compiler/export_options.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/fail.h"
 
@@ -70,6 +71,16 @@ void ResolveEmbedder(const ExportOptions& options, const models::Model& model, R
   if (model.needs_whole_sequences()) ResolveWholeSequences(options, model.max_position(), r);
 }
 
+// Ranks own whole canonical segments of heads, columns and vocabulary, and whole groups of experts: there are eight of each.
+void ResolveRanks(const ExportOptions& options, ResolvedOptions& r) {
+  const int32_t tp = options.tp_degree, ep = options.ep_degree;
+  Require(tp >= 1 && tp <= graph::kNumSegments, ErrorCode::kInvalidArgument, "export: --tp ", tp, " is not within 1 to ", graph::kNumSegments);
+  Require(ep >= 0 && (ep == 0 || (tp % ep == 0 && graph::kNumSegments % ep == 0)), ErrorCode::kInvalidArgument, "export: --ep ", ep,
+          " does not divide both --tp ", tp, " and ", graph::kNumSegments);
+  r.tp_degree = tp;
+  r.ep_degree = ep != 0 ? ep : std::gcd(tp, int32_t{graph::kNumSegments});
+}
+
 }  // namespace
 
 ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint) {
@@ -94,6 +105,7 @@ ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model
   Require(options.capacity_factor >= 0 && options.capacity_factor <= kLargestCapacityFactor, ErrorCode::kInvalidArgument,
           "export: --capacity-factor ", options.capacity_factor, " is not within 0 (no row loses an expert) to ", kLargestCapacityFactor);
   r.capacity_factor = options.capacity_factor;
+  ResolveRanks(options, r);
   if (model.embedder()) ResolveEmbedder(options, model, r);
   const int64_t rows = int64_t{r.max_slots} * (r.speculation + 1);
   Require(rows <= kLargestStep, ErrorCode::kInvalidArgument, "export: ", r.max_slots, " sequences with --speculation ", r.speculation,
@@ -101,21 +113,23 @@ ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model
   return r;
 }
 
-std::vector<models::GraphSizes> GraphsOf(const ResolvedOptions& options) {
+std::vector<models::GraphSizes> GraphsOf(const ResolvedOptions& options, int rank) {
+  const graph::RankPlace place{.rank = rank, .tp_degree = options.tp_degree, .ep_degree = options.ep_degree};
   std::vector<models::GraphSizes> graphs;
   for (int32_t rows : options.prefill_buckets) {
     graphs.push_back({.phase = Phase::kContextEncoding,
                       .rows = rows,
                       .outputs = std::min(rows, std::max(kPrefillOutputs, options.max_slots)),
                       .max_context = options.max_context,
-                      .capacity_factor = options.capacity_factor});
+                      .capacity_factor = options.capacity_factor,
+                      .place = place});
   }
   for (int32_t batch : options.batch_buckets)
-    graphs.push_back({.phase = Phase::kTokenGeneration, .rows = batch, .outputs = batch, .max_context = options.max_context});
+    graphs.push_back({.phase = Phase::kTokenGeneration, .rows = batch, .outputs = batch, .max_context = options.max_context, .place = place});
   if (options.speculation == 0) return graphs;
   for (int32_t batch : options.batch_buckets) {
     const int64_t rows = int64_t{batch} * (options.speculation + 1);
-    graphs.push_back({.phase = Phase::kSpeculation, .rows = rows, .outputs = rows, .max_context = options.max_context});
+    graphs.push_back({.phase = Phase::kSpeculation, .rows = rows, .outputs = rows, .max_context = options.max_context, .place = place});
   }
   return graphs;
 }

@@ -1,6 +1,7 @@
 #include "compiler/layout.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/fail.h"
 #include "kernels/kv_layout.h"
@@ -66,8 +67,8 @@ WeightLayout PlaceWeights(std::span<const graph::Graph> graphs, DType dtype) {
   return layout;
 }
 
-KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes) {
-  KvLayout layout;
+KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes, std::vector<bundle::KvGroup> groups) {
+  KvLayout layout{.groups = std::move(groups), .layers = {}, .states = {}};
   const int64_t full_blocks = (sizes.max_context + kernels::kKvTile - 1) / kernels::kKvTile;
   for (const graph::KvCache& cache : graph.kv_caches) {
     auto group = std::ranges::find(layout.groups, cache.window, &bundle::KvGroup::window);

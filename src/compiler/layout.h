@@ -43,7 +43,8 @@ struct KvSizes {
 };
 // Layers of one window share a block table. Full attention holds the whole context, a sliding window only the blocks in reach. A recurrent
 // state keeps the entries that a sequence can go on from after any step of token generation or speculation, however much of it is rejected:
-// those of speculation + 1 rows, and what the first of them reads.
-[[nodiscard]] KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes);
+// those of speculation + 1 rows, and what the first of them reads. `groups`: those of rank 0, which has every kind of layer: block tables are
+// the same on all ranks.
+[[nodiscard]] KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes, std::vector<bundle::KvGroup> groups = {});
 
 }  // namespace intaglio::compiler

@@ -14,6 +14,7 @@
 #include "kernels/kv_layout.h"
 #include "kernels/params.h"
 #include "kernels/workspace.h"
+#include "layers/shard.h"
 
 namespace intaglio::compiler {
 namespace {
@@ -59,7 +60,7 @@ class Lowering {
                       .probes = {}};
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       TrackDomain(graph_.nodes[i]);
-      if (graph_.nodes[i].op != Op::kSlice) plan.calls.push_back(LowerNode(i));
+      LowerNode(i, plan.calls);
     }
     if (context_.keep_probes) {
       for (const auto& [name, value] : graph_.probes) plan.probes.push_back({.name = name, .operand = arena_.Operand(value)});
@@ -81,10 +82,18 @@ class Lowering {
         return kernels::AttentionWorkspaceBytes(graph_.rows, a.heads, a.kv_heads, a.value_dim(), graph_.max_context);
       }
       case Op::kSample:
-        return kernels::SampleWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
+        return SampleBytes(node);
+      case Op::kAllGather:
+        return ShapeOf(node.outputs[0]).num_elements() * static_cast<int64_t>(sizeof(float));
       default:
         return 0;
     }
+  }
+
+  [[nodiscard]] int64_t SampleBytes(const Node& node) const {
+    const int64_t outputs = ShapeOf(node.inputs[0])[0], vocab = std::get<graph::SampleAttrs>(node.attrs).vocab;
+    if (vocab == 0) return kernels::SampleWorkspaceBytes(outputs, ShapeOf(node.inputs[0])[1]);
+    return kernels::SampleWorkspaceBytes(outputs, vocab) + 2 * outputs * (vocab + kernels::kLanes) * static_cast<int64_t>(sizeof(float));
   }
 
   // Rows of a step, or its output rows: decided where rows are gathered, inherited by all that follows.
@@ -132,7 +141,37 @@ class Lowering {
             .stride = stride};
   }
 
-  [[nodiscard]] Call LowerNode(size_t index) const {
+  void LowerNode(size_t index, std::vector<Call>& calls) const {
+    const Node& node = graph_.nodes[index];
+    if (node.op == Op::kSlice) return;
+    Call call = LowerToCall(index);
+    if (node.op == Op::kSample && std::get<graph::SampleAttrs>(node.attrs).vocab != 0) return LowerSharedSample(node, call, calls);
+    calls.push_back(std::move(call));
+  }
+
+  void LowerSharedSample(const Node& node, const Call& sample, std::vector<Call>& calls) const {
+    const int64_t outputs = ShapeOf(node.inputs[0])[0], vocab = std::get<graph::SampleAttrs>(node.attrs).vocab,
+                  stride = (vocab + kernels::kLanes - 1) / kernels::kLanes * kernels::kLanes;
+    const Operand& workspace = sample.operands[2];
+    Operand full = workspace, staging = workspace, rest = workspace;
+    full.rows = outputs, full.cols = vocab, full.stride = stride, full.bytes = static_cast<uint64_t>(outputs * stride) * 4;
+    staging.offset += full.bytes, staging.rows = 1, staging.cols = staging.stride = outputs * vocab, staging.bytes = static_cast<uint64_t>(outputs * vocab) * 4;
+    rest.offset = staging.offset + (staging.bytes + 63) / 64 * 64;
+    rest.bytes -= rest.offset - workspace.offset;
+    rest.cols = rest.stride = static_cast<int64_t>(rest.bytes / 4);
+    Call gather{.kernel = "all_gather", .label = sample.label, .operands = {full, sample.operands[1], staging}, .ints = {}, .floats = {}};
+    gather.ints[kernels::kDomain] = sample.ints[kernels::kDomain];
+    for (int r = 0; r <= 8; ++r) {
+      const graph::RankPlace place{.rank = std::min(r, graph_.place.tp_degree), .tp_degree = graph_.place.tp_degree};
+      gather.ints[static_cast<size_t>(r)] = layers::PlainSegments(vocab)[static_cast<size_t>(place.first_segment())];
+    }
+    calls.push_back(gather);
+    Call decide = sample;
+    decide.operands[1] = full, decide.operands[2] = rest;
+    calls.push_back(decide);
+  }
+
+  [[nodiscard]] Call LowerToCall(size_t index) const {
     const Node& node = graph_.nodes[index];
     Call call{.kernel = std::string(graph::Name(node.op)), .label = node.scope, .operands = {}, .ints = {}, .floats = {}};
     // Most kernels: result, then the f32 operands in order. Step inputs are not operands: kernels find them in the StepView.
@@ -194,6 +233,14 @@ class Lowering {
       case Op::kExpertMatMul:
         call.kernel = StrCat("expert_matmul_", call.operands[2].dtype);
         if (!std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.push_back(Operand{});
+        call.operands.push_back(workspace);
+        break;
+      case Op::kAllReduce:   // in place
+        Assert(call.operands[0] == call.operands[1] && call.operands[0].stride < call.operands[0].cols + kernels::kLanes);
+        call.operands.pop_back();
+        break;
+      case Op::kAllGather:
+        if (node.inputs.empty()) call.operands.emplace_back();   // a rank without columns
         call.operands.push_back(workspace);
         break;
       default:

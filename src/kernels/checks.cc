@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/leaves.h"
 #include "kernels/params.h"
 
 namespace intaglio::kernels {
@@ -99,6 +100,32 @@ const char* CheckRmsNorm(const KernelCall& call) noexcept {
   if (borders[kSegments] == 0) return nullptr;
   return IsSegmentation(borders, width) ? nullptr : "the norm's segments are not ascending from 0 to its width";
 }
+
+const char* CheckSquareSum(const KernelCall& call) noexcept {
+  const Tensor &out = call[0], &x = call[1];
+  if (!IsMatrix(out) || !IsMatrix(x)) return "an operand is not an f32 matrix";
+  if (out.cols != 1 || out.rows != x.rows) return "the output is not one column as long as the input";
+  const int64_t* borders = &call.params.ints[norm_params::kBorders];
+  if (borders[0] < 0 || borders[kSegments] > x.cols || !std::is_sorted(borders, borders + kSegments + 1))
+    return "the segments are not ascending within the input";
+  if (const char* problem = CheckLeaves(call, borders)) return problem;
+  return CheckDomain(call);
+}
+
+const char* CheckNormBy(const KernelCall& call) noexcept {
+  if (const char* problem = CheckSameShape(call, 1)) return problem;
+  const Tensor& sums = call[2];
+  if (!IsMatrix(sums) || sums.cols != 1 || sums.rows != call[0].rows) return "the sums are not one column as long as the input";
+  if (!IsRow(call[3], call[0].cols)) return "the norm's weight is not one row as wide as the input";
+  return call.params.ints[norm_params::kWidth] < 1 ? "the norm is not over a number of columns" : nullptr;  // of all ranks; a rank may have copies
+}
+
+const char* CheckAddBias(const KernelCall& call) noexcept {
+  if (const char* problem = CheckSameShape(call, 1)) return problem;
+  return IsRow(call[2], call[0].cols) ? nullptr : "the bias is not one row of the output's width";
+}
+
+const char* CheckZeros(const KernelCall& call) noexcept { return CheckSameShape(call, 0); }
 
 const char* CheckRotary(const KernelCall& call) noexcept {
   if (!IsMatrix(call[0]) || !IsMatrix(call[1]) || call[0].cols != 2 * call[1].cols) return "the output is not twice as wide as the frequencies";

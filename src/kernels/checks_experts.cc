@@ -4,6 +4,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/expert_rows.h"
+#include "kernels/leaves.h"
 #include "kernels/matmul_tasks.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"
@@ -17,26 +18,42 @@ bool IsChoices(const Tensor& t, int64_t rows, int64_t k) {
   return t.is_present() && t.dtype == DType::kI32 && t.rows == rows && t.cols == k && t.stride >= k;
 }
 
-// Row `expert` of the offsets, within the rows that exist whatever a hostile plan put there.
-int64_t Offset(const KernelCall& call, int64_t rows, int64_t expert) { return std::clamp<int64_t>(call[3].i32()[expert], 0, rows); }
+// One for every expert there is, and their end.
+bool IsOffsets(const Tensor& t) {
+  return t.is_present() && t.dtype == DType::kI32 && t.rows == 1 && t.cols >= 2 && t.cols <= route_params::kMaxExperts + 1;
+}
+
+// The offsets of the call's own experts.
+const int32_t* OwnOffsets(const KernelCall& call) { return call[3].i32() + call.params.ints[expert_params::kFirstExpert]; }
+
+// The first row of the call's own `expert`, within the rows that exist whatever a hostile plan put there.
+int64_t Offset(const KernelCall& call, int64_t rows, int64_t expert) { return std::clamp<int64_t>(OwnOffsets(call)[expert], 0, rows); }
 
 const char* CheckExperts(const KernelCall& call) noexcept {
   const int64_t num_experts = NumExperts(call);
   return num_experts >= 1 && num_experts <= route_params::kMaxExperts ? nullptr : "the number of experts is out of range";
 }
 
-const char* CheckExpertMatMul(const KernelCall& call, DType dtype) noexcept {
+// Null when the call's own experts are among those that the offsets are of.
+const char* CheckOwnExperts(const KernelCall& call, const Tensor& offsets) noexcept {
   if (const char* problem = CheckExperts(call)) return problem;
-  const Tensor &out = call[0], &x = call[1], &weight = call[2], &offsets = call[3], &bias = call[4], &workspace = call[5];
+  if (!IsOffsets(offsets)) return "the offsets are not one for each expert";
+  const int64_t first = call.params.ints[expert_params::kFirstExpert];
+  return first >= 0 && first <= offsets.cols - 1 - NumExperts(call) ? nullptr : "the offsets do not reach as far as the experts";
+}
+
+const char* CheckExpertMatMul(const KernelCall& call, DType dtype) noexcept {
+  const Tensor &out = call[0], &x = call[1], &weight = call[2], &bias = call[4], &workspace = call[5];
+  if (const char* problem = CheckOwnExperts(call, call[3])) return problem;
   if (!IsMatrix(out) || !IsMatrix(x)) return "an operand is not an f32 matrix";
   if (out.rows != x.rows || out.rows > kMaxSide || out.cols > kMaxSide) return "input and output differ in rows";
   if (!weight.is_present() || weight.dtype != dtype || weight.cols != x.cols || weight.cols > kMaxSide) return "the weights do not fit the input";
   if (weight.rows != NumExperts(call) * NumBlocks(out.cols) * kLanes) return "the weights are not one packed matrix for each expert";
-  if (!offsets.is_present() || offsets.dtype != DType::kI32 || offsets.rows != 1 || offsets.cols != NumExperts(call) + 1)
-    return "the offsets are not one for each expert";
   if (bias.is_present() && (!IsMatrix(bias) || bias.rows != NumExperts(call) || bias.cols != out.cols))
     return "the bias is not one row for each expert";
-  if (!IsSegmentation(&call.params.ints[expert_params::kBorders], x.cols)) return "the segments do not cover K";
+  const int64_t* borders = &call.params.ints[expert_params::kBorders];
+  if (!IsSegmentation(borders, x.cols)) return "the segments do not cover K";
+  if (const char* problem = CheckLeaves(call, borders)) return problem;
   const int64_t floats = MatMulWorkspaceBytes(x.rows, x.cols) / static_cast<int64_t>(sizeof(float));
   if (x.rows > 1 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < floats)) return "the workspace is too small";
   return CheckDomain(call);
@@ -54,7 +71,7 @@ ExpertShare ShareOfExpert(const KernelCall& call, const StepView& step, int64_t 
   share.step.num_rows = static_cast<int32_t>(end - begin);
   share.call.params.ints = call.params.ints;
   share.call.params.ints[kRowMultiple] = 1;
-  share.call.params.ints[expert_params::kNumExperts] = 0;
+  share.call.params.ints[expert_params::kNumExperts] = share.call.params.ints[expert_params::kFirstExpert] = 0;
   auto& operands = share.call.operands;
   operands[0] = {
       .data = reinterpret_cast<std::byte*>(out.f32(begin)), .rows = end - begin, .cols = out.cols, .stride = out.stride, .dtype = DType::kF32};
@@ -78,7 +95,7 @@ ExpertShare ShareOfExpert(const KernelCall& call, const StepView& step, int64_t 
 int64_t ExpertMatMulTasks(const KernelCall& call, const StepView& step, int stage) noexcept {
   int64_t tasks = 0;
   for (int64_t expert = 0; expert < NumExperts(call); ++expert) {
-    if (call[3].i32()[expert] == call[3].i32()[expert + 1]) continue;
+    if (OwnOffsets(call)[expert] == OwnOffsets(call)[expert + 1]) continue;
     const ExpertShare share = ShareOfExpert(call, step, expert);
     tasks += share.step.num_rows == 0 ? 0 : MatMulTasks(share.call, share.step, stage);
   }
@@ -87,7 +104,7 @@ int64_t ExpertMatMulTasks(const KernelCall& call, const StepView& step, int stag
 
 ExpertTask FindExpertTask(const KernelCall& call, const StepView& step, int stage, int64_t task) noexcept {
   for (int64_t expert = 0; expert < NumExperts(call); ++expert) {
-    if (call[3].i32()[expert] == call[3].i32()[expert + 1]) continue;
+    if (OwnOffsets(call)[expert] == OwnOffsets(call)[expert + 1]) continue;
     const ExpertShare share = ShareOfExpert(call, step, expert);
     const int64_t tasks = share.step.num_rows == 0 ? 0 : MatMulTasks(share.call, share.step, stage);
     if (task < tasks) return {.expert = expert, .task = task};
@@ -118,8 +135,7 @@ const char* CheckExpertGroup(const KernelCall& call) noexcept {
   const Tensor &positions = call[0], &offsets = call[1], &ids = call[2];
   if (ids.cols < 1 || ids.cols > route_params::kMaxTopK || !IsChoices(ids, ids.rows, ids.cols) || !IsChoices(positions, ids.rows, ids.cols))
     return "ids and positions are not one for each choice";
-  if (!offsets.is_present() || offsets.dtype != DType::kI32 || offsets.rows != 1 || offsets.cols < 2 || offsets.cols > route_params::kMaxExperts + 1)
-    return "the offsets are not one for each expert";
+  if (!IsOffsets(offsets)) return "the offsets are not one for each expert";
   if (call.params.ints[expert_params::kCapacity] < 0) return "the capacity of an expert is negative";
   return CheckDomain(call);
 }
@@ -143,6 +159,23 @@ const char* CheckExpertCombine(const KernelCall& call) noexcept {
   if (!IsChoices(ids, out.rows, positions.cols)) return "the ids are not one for each choice";
   if (weights.is_present() && (!IsMatrix(weights) || weights.rows != out.rows || weights.cols != positions.cols))
     return "the weights are not one for each choice";
+  const int64_t first = call.params.ints[expert_params::kFirstGroup], groups = call.params.ints[expert_params::kNumGroups];
+  if (groups != 0 && groups != 1 && groups != 2 && groups != 4 && groups != kSegments) return "the number of groups is not 1, 2, 4 or 8";
+  if (first < 0 || first > (groups == 0 ? 0 : kSegments - groups)) return "the groups are not among the eight";
+  return CheckDomain(call);
+}
+
+const char* CheckExpertIsolate(const KernelCall& call) noexcept {
+  if (const char* problem = CheckAlike(call)) return problem;
+  if (const char* problem = CheckOwnExperts(call, call[2])) return problem;
+  return CheckDomain(call);
+}
+
+const char* CheckExpertBias(const KernelCall& call) noexcept {
+  if (const char* problem = CheckAlike(call)) return problem;
+  const Tensor &offsets = call[2], &bias = call[3];
+  if (!IsOffsets(offsets)) return "the offsets are not one for each expert";
+  if (!IsMatrix(bias) || bias.rows != offsets.cols - 1 || bias.cols != call[0].cols) return "the bias is not one row for each expert";
   return CheckDomain(call);
 }
 

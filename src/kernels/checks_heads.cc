@@ -44,6 +44,7 @@ KernelCall ShareOfHead(const KernelCall& call, int64_t head) noexcept {
   KernelCall share;
   share.params.ints = call.params.ints;
   share.params.ints[head_params::kHeads] = 0;
+  share.params.ints[kLeaves] = 0;   // no ranks share a head
   auto& operands = share.operands;
   operands[0] = Columns(out, head * n, n);
   operands[1] = Columns(x, head * k, k);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/checks.h"
+#include "kernels/leaves.h"
 #include "kernels/matmul_tasks.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"
@@ -26,7 +27,8 @@ const char* CheckPacked(const Tensor& weight, DType dtype, int64_t cols) noexcep
 const char* CheckBorders(const KernelCall& call) noexcept {
   const int64_t* borders = &call.params.ints[matmul_params::kBorders];
   if (borders[0] != 0 || borders[kSegments] != call[2].cols) return "the segments do not cover K";
-  return std::is_sorted(borders, borders + kSegments + 1) ? nullptr : "the borders of the segments do not ascend";
+  if (!std::is_sorted(borders, borders + kSegments + 1)) return "the borders of the segments do not ascend";
+  return CheckLeaves(call, borders);
 }
 
 const char* CheckMatMul(const KernelCall& call, DType dtype) noexcept {
@@ -51,6 +53,8 @@ const char* CheckMatMul(const KernelCall& call, DType dtype) noexcept {
 const char* CheckEmbed(const KernelCall& call, DType dtype) noexcept {
   if (!IsMatrix(call[0])) return "the output is not an f32 matrix";
   if (const char* problem = CheckPacked(call[1], dtype, call[0].cols)) return problem;
+  const int64_t first_id = call.params.ints[embed_params::kFirstId];
+  if (first_id < 0 || first_id > kMaxSide) return "the first id of the table is out of range";
   return CheckStepRows(call, Domain::kRows);
 }
 

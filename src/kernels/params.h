@@ -11,11 +11,16 @@ enum class Domain : int64_t { kRows = 0, kOutputs = 1 };
 inline constexpr int kDomain = 15;  // index into Params::ints, in every kernel
 // Rows of the call for each live row of the step (0 means 1): in a mixture of experts every row goes to several.
 inline constexpr int kRowMultiple = 14;
+// Of matmul, expert_matmul and square_sum: how many of the eight segments count, 1, 2, 4 or 8 (0 means 8). The others are empty and past them,
+// and the sum is the tree over these leaves alone: a rank's own subtree.
+inline constexpr int kLeaves = 13;
 
-// embed_{f32,bf16}: out, table (packed like a matmul weight, rows = vocabulary)       out[r] = table[tokens[r]] * scale
+// embed_{f32,bf16}: out, table (packed like a matmul weight, rows = ids from the first on)     out[r] = table[tokens[r] - first] * scale
+//   A token that the table does not have gives a row of -0.0, the identity of addition: ranks add what each has of the vocabulary.
 namespace embed_params {
+enum Int { kFirstId = 0 };
 enum Float { kScale = 0 };
-}
+}  // namespace embed_params
 
 // matmul_{f32,bf16}: out, x, weight (packed N x K), [bias f32 1 x N], [residual], W    out = residual + (x W^T + bias)
 // ints[0..8]: borders of the K segments, ascending, first 0, last K. out may alias residual exactly.
@@ -29,6 +34,11 @@ namespace norm_params {
 enum Int { kWidth = 0, kBorders = 1 };
 enum Float { kEps = 0 };
 }  // namespace norm_params
+// A segmented rms_norm in two halves, between which ranks add their sums:
+// square_sum: out [R, 1], x [R, C]                                                     the sum of squares of each segment, then the tree
+//   norm_params::kBorders: of the segments, ascending within C; columns before the first and after the last border do not count
+// norm_by: out, x [R, C], sums [R, 1], weight 1 x C                                    x / sqrt(sums / width + eps) * weight; out may alias x
+//   norm_params::kWidth: columns of all ranks together; kEps
 
 // rope: out, x, table. Rotates the first rotary_dim columns of every head. out may alias x.
 // norm_rope: out, x, table, norm weight (1 x head_dim): RMS norm per head, then rope.
@@ -80,10 +90,22 @@ inline constexpr int64_t kMaxExperts = 1024, kMaxTopK = 64;
 // expert_gather: out [rows * k, C], x [rows, C], positions, [weights]                   out[positions[r][j]] = x[r] (* weights[r][j])
 // expert_matmul_{f32,bf16}: out [rows * k, N], x [rows * k, K], weight (E packed matrices, each from a block of its own on), offsets,
 //   [bias f32 E x N], W                                                                 a matmul over each expert's own rows
+//   E of them from kFirstExpert on; the offsets are of all experts. Rows of other experts are left alone.
 // expert_combine: out [rows, C], y [rows * k, C], positions, ids, [weights]             sum over a row's choices: chains of fused multiply-adds
 //   by ascending expert within 8 groups of experts (borders E * g / 8), groups by the fixed tree
+//   With kNumGroups: of the choices in groups [kFirstGroup, kFirstGroup + kNumGroups) alone, by the tree over those.
+// expert_isolate: out [rows * k, C], y, offsets i32 [1, all + 1]                        y, with -0.0 in the rows of experts outside
+//   [kFirstExpert, kFirstExpert + kNumExperts). out may alias y.
+// expert_bias: out [rows * k, C], y, offsets i32 [1, E + 1], bias f32 E x C              y + the bias of each row's expert. out may alias y.
 namespace expert_params {
-enum Int { kBorders = 0 /* as matmul_params */, kNumExperts = 9, kCapacity = 10 /* of an expert, 0: no end */ };
+enum Int {
+  kBorders = 0 /* as matmul_params */,
+  kNumExperts = 9,
+  kCapacity = 10 /* of an expert, 0: no end */,
+  kFirstExpert = 11 /* of expert_matmul and expert_isolate */,
+  kFirstGroup = 11 /* of expert_combine */,
+  kNumGroups = 12 /* 1, 2, 4 or 8; 0 means 8 */
+};
 }
 // head_matmul_{f32,bf16}: out [rows, heads * N], x [rows, heads * K], weight (one packed matrix a head, as experts), W      a matmul for each head
 // head_concat: out, a [rows, heads * A], b [rows, heads * B] or [rows, B]: A columns of a, then B of b, for every head
@@ -96,6 +118,7 @@ enum Float { kAlpha = 0, kLimit = 1 };
 }
 
 // add: out, a, b.  mul: out, a, b.  silu, gelu_tanh: out, x.
+// add_bias: out, x, bias 1 x cols: x + bias, out may alias x.  zeros: out: +0.0
 // scale_by_position: out, x, table f32 [max_position, 1]: x times its position's entry
 // scale: out, x: x * value.  softcap: out, x: value * tanh(x / value). out may alias x.
 namespace scalar_params {
@@ -144,5 +167,12 @@ namespace sample_params {
 inline constexpr int kMaxLogprobs = 20;
 inline constexpr int kLogprobCols = 1 + 2 * kMaxLogprobs;
 }  // namespace sample_params
+
+// Calls that all ranks make together, and that the runtime runs (runtime/collective_calls.h):
+// all_reduce: x                                                                       x becomes the sum over all ranks, in place
+// all_gather: out [rows, C], x [rows, the rank's columns], W (rows * C)               the columns of all ranks side by side
+namespace gather_params {
+enum Int { kBorders = 0 /* ints[0..8]: of rank r's columns, [kBorders + r, kBorders + r + 1) */ };
+}
 
 }  // namespace intaglio::kernels

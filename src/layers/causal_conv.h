@@ -4,7 +4,8 @@
 
 namespace intaglio::layers {
 
-// silu(convolution of x with "<scope>.weight" [columns, 1, taps] + "<scope>.bias"). The inputs of the last positions are state "conv".
-[[nodiscard]] graph::ValueRef CausalConv(const graph::Builder& b, graph::ValueRef x, int64_t taps, Bias bias);
+// silu(convolution of x with "<scope>.weight" [columns.all, 1, taps] + "<scope>.bias"); x has the rank's `columns`. The inputs of the last
+// positions are state "conv".
+[[nodiscard]] graph::ValueRef CausalConv(const graph::Builder& b, graph::ValueRef x, const OwnRows& columns, int64_t taps, Bias bias);
 
 }  // namespace intaglio::layers

@@ -1,6 +1,6 @@
 #include "layers/embedding.h"
 
-#include "layers/shard.h"
+#include "layers/linear.h"
 
 namespace intaglio::layers {
 
@@ -8,10 +8,15 @@ using graph::Builder;
 using graph::ValueRef;
 
 ValueRef VocabularyTable(const Builder& b, int64_t vocab_size, int64_t width) {
-  return b.Weight("weight", {vocab_size, width}, graph::Shard::kVocab, graph::Layout::kMatmul);
+  OwnRows rows = PlainRows(b, vocab_size);
+  rows.shard = graph::Shard::kVocab;
+  return DeclareRows(b, rows, {.cols = width, .layout = graph::Layout::kMatmul});
 }
 
-ValueRef VocabParallelEmbedding(const Builder& b, ValueRef table, float scale) { return Embedding(b, table, scale); }
+ValueRef VocabParallelEmbedding(const Builder& b, const Vocabulary& vocabulary, float scale) {
+  const ValueRef part = Embedding(b, vocabulary.table, scale, Own(PlainSegments(vocabulary.size), b.place()).begin);
+  return b.place().is_alone() ? part : AllReduce(b, part);
+}
 
 ValueRef VocabParallelHead(const Builder& b, ValueRef x, ValueRef table) { return MatMul(b, {.x = x, .weight = table}, PlainSegments(x.shape()[1])); }
 

@@ -1,4 +1,4 @@
-// The gated feed-forward block.
+// The feed-forward block, gated or plain.
 #pragma once
 #include "layers/linear.h"
 
@@ -18,7 +18,12 @@ struct MlpConfig {
 
 // down_proj(activation(gate_proj(x)) * up_proj(x))
 [[nodiscard]] graph::ValueRef FeedForward(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config);
-// The same as a layer's MLP. Probes: mlp_in, mlp_out.
+struct PlainMlpScopes {
+  std::string_view up, down;
+};
+// down(activation(up(x))): there is no gate.
+[[nodiscard]] graph::ValueRef PlainMlp(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config, const PlainMlpScopes& scopes);
+// FeedForward as a layer's MLP. Probes: mlp_in, mlp_out.
 [[nodiscard]] graph::ValueRef GatedMlp(const graph::Builder& b, graph::ValueRef x, const MlpConfig& config);
 
 }  // namespace intaglio::layers

@@ -16,60 +16,90 @@ using graph::WeightSource;
 
 namespace {
 
-// The checkpoint's tensors as rows of the experts' weights: for each expert gate, then up; and down.
+// This rank's part: some experts, and of each of them some columns inside (of its own K, in the down projection).
+struct OwnPart {
+  OwnPart(const graph::RankPlace& place, const MoeConfig& config)
+      : experts(OwnExperts(config.route.num_experts, place)),
+        columns(Own(PlainSegments(config.intermediate_size), place.within_expert())),
+        has_whole_experts(place.expert_tp() == 1) {}
+  [[nodiscard]] bool is_empty() const { return experts.is_empty() || columns.is_empty(); }
+
+  Range experts, columns;
+  bool has_whole_experts;
+};
+
+// The checkpoint's tensors as rows of the rank's experts' weights: for each expert gate, then up; and down.
 class ExpertWeights {
  public:
   ExpertWeights(const Builder& b, const MoeConfig& config, int64_t hidden_size)
       : b_(config.tensors.scope.empty() ? b : b.In(config.tensors.scope)),
         config_(config),
+        own_(b.place(), config),
         num_experts_(config.route.num_experts),
         intermediate_(config.intermediate_size),
         hidden_(hidden_size) {}
 
   [[nodiscard]] ValueRef GateUp() const {
     std::vector<WeightSource> sources;
-    for (int64_t expert = 0; expert < num_experts_; ++expert) {
+    for (int64_t expert = own_.experts.begin; expert < own_.experts.end; ++expert) {
       sources.push_back(Half(expert, 0));
       sources.push_back(Half(expert, 1));
     }
     return b_.Declare({.name = "gate_up_proj.weight",
-                       .shape = {num_experts_, 2 * intermediate_, hidden_},
+                       .shape = {own_.experts.size(), 2 * own_.columns.size(), hidden_},
                        .layout = Layout::kExperts,
                        .sources = std::move(sources)});
   }
 
   [[nodiscard]] ValueRef Down() const {
     std::vector<WeightSource> sources;
-    for (int64_t expert = 0; expert < num_experts_; ++expert) sources.push_back(DownOf(expert));
-    return b_.Declare(
-        {.name = "down_proj.weight", .shape = {num_experts_, hidden_, intermediate_}, .layout = Layout::kExperts, .sources = std::move(sources)});
+    for (int64_t expert = own_.experts.begin; expert < own_.experts.end; ++expert) {
+      WeightSource& source = sources.emplace_back(DownOf(expert));
+      if (own_.columns.size() != intermediate_) source.first_k = own_.columns.begin, source.num_k = own_.columns.size();
+    }
+    return b_.Declare({.name = "down_proj.weight",
+                       .shape = {own_.experts.size(), hidden_, own_.columns.size()},
+                       .layout = Layout::kExperts,
+                       .sources = std::move(sources)});
   }
 
   [[nodiscard]] ValueRef GateUpBias() const {
     std::vector<WeightSource> sources;
-    const bool is_interleaved = config_.tensors.storage == ExpertStorage::kStackedInterleaved || config_.tensors.storage == ExpertStorage::kMxfp4;
-    for (int64_t expert = 0; expert < num_experts_; ++expert) {
+    for (int64_t expert = own_.experts.begin; expert < own_.experts.end; ++expert) {
       for (int64_t half = 0; half < 2; ++half) {
         sources.push_back({.name = Name(config_.tensors.gate_up + "_bias"),
                            .shape = {num_experts_, 2 * intermediate_},
                            .shard = Shard::kRows,
                            .view = SourceView::kElements,
-                           .first_row = expert * 2 * intermediate_ + (is_interleaved ? half : half * intermediate_),
-                           .num_rows = intermediate_,
-                           .row_step = is_interleaved ? 2 : 1});
+                           .first_row = expert * 2 * intermediate_ + FirstOf(half),
+                           .num_rows = own_.columns.size(),
+                           .row_step = is_interleaved() ? 2 : 1});
       }
     }
-    return b_.Declare(
-        {.name = "gate_up_proj.bias", .shape = {num_experts_, 2 * intermediate_}, .layout = Layout::kTable, .sources = std::move(sources)});
+    return b_.Declare({.name = "gate_up_proj.bias",
+                       .shape = {own_.experts.size(), 2 * own_.columns.size()},
+                       .layout = Layout::kTable,
+                       .sources = std::move(sources)});
   }
 
-  [[nodiscard]] ValueRef DownBias() const {
+  // Of `experts`: those of the rank, or all.
+  [[nodiscard]] ValueRef DownBias(const Range& experts) const {
     WeightSource source{.name = Name(config_.tensors.down + "_bias"), .shape = {num_experts_, hidden_}};
-    return b_.Declare({.name = "down_proj.bias", .shape = {num_experts_, hidden_}, .layout = Layout::kTable, .sources = {std::move(source)}});
+    if (experts.size() != num_experts_) source.first_row = experts.begin, source.num_rows = experts.size();
+    return b_.Declare({.name = "down_proj.bias", .shape = {experts.size(), hidden_}, .layout = Layout::kTable, .sources = {std::move(source)}});
   }
 
  private:
   [[nodiscard]] std::string Name(const std::string& tensor) const { return StrCat(b_.scope(), '.', tensor); }
+
+  // Whether rows of gate and up alternate.
+  [[nodiscard]] bool is_interleaved() const {
+    return config_.tensors.storage == ExpertStorage::kStackedInterleaved || config_.tensors.storage == ExpertStorage::kMxfp4;
+  }
+  // The rank's first row of gate (0) or up (1) among an expert's rows of both.
+  [[nodiscard]] int64_t FirstOf(int64_t half) const {
+    return is_interleaved() ? half + 2 * own_.columns.begin : half * intermediate_ + own_.columns.begin;
+  }
 
   // All rows of a stack [E, rows, cols] of MXFP4 blocks.
   [[nodiscard]] WeightSource Mxfp4(const std::string& tensor, int64_t rows, int64_t cols) const {
@@ -79,42 +109,37 @@ class ExpertWeights {
             .scales = Name(tensor + "_scales")};
   }
 
-  // Gate (0) or up (1) of one expert.
+  // Gate (0) or up (1) of one expert, the rank's rows of it.
   [[nodiscard]] WeightSource Half(int64_t expert, int64_t half) const {
     const ExpertTensors& t = config_.tensors;
-    WeightSource source{.name = Name(t.gate_up),
-                        .shape = {num_experts_, hidden_, 2 * intermediate_},
-                        .shard = Shard::kRows,
-                        .view = SourceView::kColumns,
-                        .num_rows = intermediate_,
-                        .matrix = expert};
+    const int64_t rows = own_.columns.size();
+    WeightSource source{.name = Name(t.gate_up), .shape = {num_experts_, hidden_, 2 * intermediate_}, .view = SourceView::kColumns};
     switch (t.storage) {
       case ExpertStorage::kSeparate:
-        return {.name = Name(StrCat(expert, '.', half == 0 ? t.gate : t.up, ".weight")), .shape = {intermediate_, hidden_}, .shard = Shard::kRows};
+        source = {.name = Name(StrCat(expert, '.', half == 0 ? t.gate : t.up, ".weight")), .shape = {intermediate_, hidden_}};
+        if (rows != intermediate_) source.first_row = own_.columns.begin, source.num_rows = rows;
+        break;
       case ExpertStorage::kStacked:
-        return {.name = source.name,
-                .shape = {num_experts_, 2 * intermediate_, hidden_},
-                .shard = Shard::kRows,
-                .first_row = (2 * expert + half) * intermediate_,
-                .num_rows = intermediate_};
+        source = {.name = source.name,
+                  .shape = {num_experts_, 2 * intermediate_, hidden_},
+                  .first_row = expert * 2 * intermediate_ + FirstOf(half),
+                  .num_rows = rows};
+        break;
       case ExpertStorage::kStackedTransposed:
-        source.first_row = half * intermediate_;
-        return source;
       case ExpertStorage::kStackedInterleaved:
-        source.first_row = half;
-        source.row_step = 2;
-        return source;
+        source.first_row = FirstOf(half), source.num_rows = rows, source.matrix = expert;
+        break;
       case ExpertStorage::kMxfp4:
         source = Mxfp4(t.gate_up, 2 * intermediate_, hidden_);
-        source.shard = Shard::kRows;
-        source.first_row = expert * 2 * intermediate_ + half;
-        source.num_rows = intermediate_;
-        source.row_step = 2;
-        return source;
+        source.first_row = expert * 2 * intermediate_ + FirstOf(half), source.num_rows = rows;
+        break;
     }
+    source.shard = Shard::kRows;
+    if (is_interleaved()) source.row_step = 2;
     return source;
   }
 
+  // All of one expert's down projection.
   [[nodiscard]] WeightSource DownOf(int64_t expert) const {
     const ExpertTensors& t = config_.tensors;
     switch (t.storage) {
@@ -146,15 +171,9 @@ class ExpertWeights {
 
   const Builder b_;
   const MoeConfig& config_;
+  const OwnPart own_;
   const int64_t num_experts_, intermediate_, hidden_;
 };
-
-ValueRef ExpertMatMul(const Builder& b, ValueRef x, ValueRef weight, ValueRef offsets, ValueRef bias) {
-  ExpertAttrs attrs{.num_experts = weight.shape()[0], .segments = PlainSegments(x.shape()[1]), .has_bias = bias.graph != nullptr};
-  std::vector<ValueRef> operands{x, weight, offsets};
-  if (attrs.has_bias) operands.push_back(bias);
-  return b.Emit(Op::kExpertMatMul, operands, attrs).front();
-}
 
 // With the weights as a last operand where they are wanted.
 ValueRef EmitWeighted(const Builder& b, Op op, std::vector<ValueRef> operands, ValueRef weights, ExpertAttrs attrs) {
@@ -162,45 +181,100 @@ ValueRef EmitWeighted(const Builder& b, Op op, std::vector<ValueRef> operands, V
   return b.Emit(op, operands, attrs).front();
 }
 
-ValueRef RoutedExperts(const Builder& b, ValueRef x, const MoeConfig& config) {
-  const ExpertWeights weights(b, config, x.shape()[1]);
-  const ValueRef logits =
-      b.Probe("router_logits", ColumnParallelLinear(b.In(config.router), x, config.route.num_experts, config.router_bias, Shard::kReplicated));
-  std::vector<ValueRef> scored{logits};
-  if (!config.correction_bias.empty())
-    scored.push_back(b.Weight(config.correction_bias, {config.route.num_experts}, Shard::kReplicated, Layout::kVector));
-  const std::vector<ValueRef> routed = b.Emit(Op::kRoute, scored, config.route);
-  const ValueRef ids = b.Probe("expert_ids", routed[0]), share = b.Probe("expert_weights", routed[1]);
+// What the router decides for every row, the same on every rank.
+struct Routed {
+  ValueRef ids, weights;          // [R, k]
+  ValueRef positions, offsets;    // ExpertGroup's
+};
 
-  ExpertAttrs attrs{.num_experts = config.route.num_experts};
-  const ExpertAttrs group{.num_experts = attrs.num_experts, .capacity = b.ExpertCapacity(config.route.top_k, attrs.num_experts)};
-  const std::vector<ValueRef> grouped = b.Emit(Op::kExpertGroup, {ids}, group);
-  const ValueRef positions = grouped[0], offsets = grouped[1];
-  attrs.has_weights = config.scales_input;
-  const ValueRef gathered = EmitWeighted(b, Op::kExpertGather, {x, positions}, share, attrs);
+class Experts {
+ public:
+  Experts(const Builder& b, const MoeConfig& config, int64_t hidden_size)
+      : b_(b), config_(config), place_(b.place()), own_(place_, config), weights_(b, config, hidden_size), hidden_(hidden_size) {}
 
-  const bool has_bias = config.expert_bias == Bias::kAdded;
-  const ValueRef gate_up_weight = weights.GateUp(), gate_up_bias = has_bias ? weights.GateUpBias() : ValueRef{};
-  const ValueRef gate_up = ExpertMatMul(b.In("gate_up_proj"), gathered, gate_up_weight, offsets, gate_up_bias);
-  const ValueRef activated = config.activation == ExpertActivation::kSilu ? b.Emit(Op::kGatedSilu, {gate_up}).front()
-                                                                          : b.Emit(Op::kGatedClamped, {gate_up}, config.clamp).front();
-  const ValueRef down_weight = weights.Down(), down_bias = has_bias ? weights.DownBias() : ValueRef{};
-  const ValueRef down = ExpertMatMul(b.In("down_proj"), activated, down_weight, offsets, down_bias);
-  attrs.has_weights = !config.scales_input;
-  return EmitWeighted(b, Op::kExpertCombine, {down, positions, ids}, share, attrs);
-}
+  [[nodiscard]] ValueRef Run(ValueRef x) const {
+    Routed routed = Route(x);
+    if (own_.has_whole_experts && own_.is_empty()) return AllReduce(b_, Zeros(b_, hidden_));
+    const ExpertAttrs group{.num_experts = num_experts(), .capacity = b_.ExpertCapacity(config_.route.top_k, num_experts())};
+    const std::vector<ValueRef> grouped = b_.Emit(Op::kExpertGroup, {routed.ids}, group);
+    routed.positions = grouped[0], routed.offsets = grouped[1];
+    ValueRef y = own_.is_empty() ? Zeros(b_, hidden_, config_.route.top_k) : Compute(x, routed);
+    if (!own_.has_whole_experts) y = Finish(y, routed.offsets);
+    ExpertAttrs combine{.num_experts = num_experts(), .has_weights = !config_.scales_input};
+    if (own_.has_whole_experts) combine.first_group = place_.first_expert_group(), combine.num_groups = place_.num_expert_groups();
+    const ValueRef sum = EmitWeighted(b_, Op::kExpertCombine, {y, routed.positions, routed.ids}, routed.weights, combine);
+    return own_.has_whole_experts && !place_.is_alone() ? AllReduce(b_, sum) : sum;
+  }
+
+ private:
+  [[nodiscard]] int64_t num_experts() const { return config_.route.num_experts; }
+  [[nodiscard]] bool has_bias() const { return config_.expert_bias == Bias::kAdded; }
+
+  [[nodiscard]] Routed Route(ValueRef x) const {
+    const ValueRef logits = b_.Probe("router_logits", ColumnParallelLinear(b_.In(config_.router), x, EveryRow(num_experts()), config_.router_bias));
+    std::vector<ValueRef> scored{logits};
+    if (!config_.correction_bias.empty()) scored.push_back(b_.Weight(config_.correction_bias, {num_experts()}, Shard::kReplicated, Layout::kVector));
+    const std::vector<ValueRef> routed = b_.Emit(Op::kRoute, scored, config_.route);
+    return {.ids = b_.Probe("expert_ids", routed[0]), .weights = b_.Probe("expert_weights", routed[1]), .positions = {}, .offsets = {}};
+  }
+
+  // [R k, hidden]: the rank's part of what its own experts make of their rows.
+  [[nodiscard]] ValueRef Compute(ValueRef x, const Routed& routed) const {
+    const ValueRef gathered = EmitWeighted(b_, Op::kExpertGather, {x, routed.positions}, routed.weights,
+                                           {.num_experts = num_experts(), .has_weights = config_.scales_input});
+    const ValueRef gate_up_weight = weights_.GateUp(), gate_up_bias = has_bias() ? weights_.GateUpBias() : ValueRef{};
+    const OwnSum whole{.segments = PlainSegments(hidden_)};
+    const ValueRef gate_up = MatMul("gate_up_proj", {gathered, gate_up_weight, routed.offsets, gate_up_bias}, whole);
+    const ValueRef activated = config_.activation == ExpertActivation::kSilu ? b_.Emit(Op::kGatedSilu, {gate_up}).front()
+                                                                             : b_.Emit(Op::kGatedClamped, {gate_up}, config_.clamp).front();
+    // A part of a sum gets its bias after the last addition.
+    const bool adds_bias = has_bias() && own_.has_whole_experts;
+    const ValueRef down_weight = weights_.Down(), down_bias = adds_bias ? weights_.DownBias(own_.experts) : ValueRef{};
+    const OwnSum part = SumOf(PlainSegments(config_.intermediate_size), place_.within_expert());
+    return MatMul("down_proj", {activated, down_weight, routed.offsets, down_bias}, part);
+  }
+
+  // The last operand, a bias, may be null.
+  [[nodiscard]] ValueRef MatMul(std::string_view scope, std::vector<ValueRef> operands, const OwnSum& sum) const {
+    ExpertAttrs attrs = OfOwnExperts();
+    attrs.segments = sum.segments, attrs.leaves = sum.leaves;
+    attrs.has_bias = operands.back().graph != nullptr;
+    if (!attrs.has_bias) operands.pop_back();
+    return b_.In(scope).Emit(Op::kExpertMatMul, operands, attrs).front();
+  }
+
+  // What ranks computed of the inside of experts, added. Rows of experts that a rank does not have must change no bit of the sum.
+  [[nodiscard]] ValueRef Finish(ValueRef y, ValueRef offsets) const {
+    if (place_.ep_degree > 1) y = ExpertIsolate(b_, y, offsets, OfOwnExperts());
+    y = AllReduce(b_, y);
+    return has_bias() ? ExpertBias(b_, y, offsets, weights_.DownBias({0, num_experts()})) : y;
+  }
+
+  [[nodiscard]] ExpertAttrs OfOwnExperts() const {
+    ExpertAttrs attrs{.num_experts = num_experts()};
+    if (place_.ep_degree > 1) attrs.first_expert = own_.experts.begin, attrs.own_experts = own_.experts.size();
+    return attrs;
+  }
+
+  const Builder b_;
+  const MoeConfig& config_;
+  const graph::RankPlace place_;
+  const OwnPart own_;
+  const ExpertWeights weights_;
+  const int64_t hidden_;
+};
 
 ValueRef SharedExpert(const Builder& b, ValueRef x, const MoeConfig& config) {
   const ValueRef y = FeedForward(b.In(config.shared_scope), x, *config.shared);
   if (!config.gates_shared) return y;
-  return SigmoidGate(b, y, ColumnParallelLinear(b.In("shared_expert_gate"), x, 1, Bias::kNone, Shard::kReplicated));
+  return SigmoidGate(b, y, ColumnParallelLinear(b.In("shared_expert_gate"), x, EveryRow(1), Bias::kNone));
 }
 
 }  // namespace
 
 ValueRef MixtureOfExperts(const Builder& b, ValueRef x, const MoeConfig& config) {
   b.Probe("mlp_in", x);
-  ValueRef y = RoutedExperts(b, x, config);
+  ValueRef y = Experts(b, config, x.shape()[1]).Run(x);
   if (config.shared) y = Add(b, y, SharedExpert(b, x, config));
   return b.Probe("mlp_out", y);
 }

@@ -1,6 +1,6 @@
 // Root-mean-square normalisation, and the layer norm of encoders.
 #pragma once
-#include "graph/builder.h"
+#include "layers/linear.h"
 
 namespace intaglio::layers {
 
@@ -17,8 +17,9 @@ struct NormConfig {
 // Each head's columns divided by their root mean square; no weight.
 [[nodiscard]] graph::ValueRef UnweightedHeadNorm(const graph::Builder& b, graph::ValueRef x, int64_t head_dim, float eps);
 
-// Over rows of heads that ranks share: the weight is split as `shard` says, the sum of squares is the tree over `segments`.
-[[nodiscard]] graph::ValueRef SharedRmsNorm(const graph::Builder& b, graph::ValueRef x, const NormConfig& config, graph::Shard shard,
+// Over rows of heads that ranks share: x has the columns `own` of them, the weight likewise, and the sum of squares is the tree over
+// `segments`. A column that several ranks have is counted by the one that owns its segment. Null for a rank without any columns (x null).
+[[nodiscard]] graph::ValueRef SharedRmsNorm(const graph::Builder& b, graph::ValueRef x, const NormConfig& config, const OwnRows& own,
                                             const graph::Segments& segments);
 
 // (x - mean) / deviation * "<scope>.weight" + "<scope>.bias", over whole rows.

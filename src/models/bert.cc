@@ -51,7 +51,7 @@ DecoderConfig ParseConfig(const checkpoint::HfConfig& config) {
 ValueRef Embeddings(const Builder& root, const DecoderConfig& c) {
   const Builder b = root.In("embeddings");
   const ValueRef words = VocabularyTable(b.In("word_embeddings"), c.vocab_size, c.hidden_size);
-  const ValueRef x = VocabParallelEmbedding(b.In("word_embeddings"), words, 1.0f);
+  const ValueRef x = VocabParallelEmbedding(b.In("word_embeddings"), {.table = words, .size = c.vocab_size}, 1.0f);
   const ValueRef positions =
       b.In("position_embeddings").Weight("weight", {c.max_position, c.hidden_size}, graph::Shard::kReplicated, graph::Layout::kTable);
   const ValueRef type =
@@ -68,9 +68,7 @@ ValueRef PostNormLayer(const Builder& b, const LayerConfig& c, ValueRef x) {
   const Builder attention = b.In("attention"), output = b.In("output");
   const ValueRef attended = SelfAttention(attention, x, c.attention);
   x = LayerNorm(attention.In("output.LayerNorm"), Add(b, attended, x), c.norm.eps);
-  const ValueRef inner = ColumnParallelLinear(b.In("intermediate.dense"), x, c.mlp.intermediate_size, c.mlp.bias);
-  const KSplit split{.shard = graph::Shard::kColumns, .segments = PlainSegments(c.mlp.intermediate_size)};
-  const ValueRef transformed = RowParallelLinear(output.In("dense"), Activate(b, inner, c.mlp.activation), x.shape()[1], c.mlp.bias, split);
+  const ValueRef transformed = PlainMlp(b, x, c.mlp, {.up = "intermediate.dense", .down = "output.dense"});
   return LayerNorm(output.In("LayerNorm"), Add(b, transformed, x), c.norm.eps);
 }
 

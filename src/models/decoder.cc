@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "graph/verify.h"
 #include "layers/embedding.h"
+#include "layers/shard.h"
 #include "models/architecture.h"
 
 namespace intaglio::models {
@@ -23,6 +24,17 @@ void CheckSizes(const GraphSizes& sizes, int64_t max_position) {
           "graph: speculation verifies every row, but outputs are ", sizes.outputs, " of ", sizes.rows, " rows");
   Require(sizes.max_context >= 1 && sizes.max_context <= max_position, ErrorCode::kInvalidArgument, "graph: max_context is ", sizes.max_context,
           "; this model allows 1 to ", max_position, " (max_position_embeddings)");
+}
+
+// Every rank has a part of the vocabulary, whatever else it has none of.
+void CheckPlace(const graph::RankPlace& place, int64_t vocab_size) {
+  layers::CheckDegrees(place.tp_degree, place.ep_degree);
+  Require(place.rank >= 0 && place.rank < place.tp_degree, ErrorCode::kInvalidArgument, "graph: rank ", place.rank, " of ", place.tp_degree);
+  graph::RankPlace other = place;
+  for (other.rank = 0; other.rank < other.tp_degree; ++other.rank) {
+    Require(!layers::Own(layers::PlainSegments(vocab_size), other).is_empty(), ErrorCode::kInvalidArgument, "a tensor-parallel degree of ",
+            place.tp_degree, " is too much for a vocabulary of ", vocab_size, ": rank ", other.rank, " would have none of it");
+  }
 }
 
 class DecoderModel final : public Model {
@@ -43,9 +55,11 @@ class DecoderModel final : public Model {
 
   [[nodiscard]] graph::Graph Build(const GraphSizes& sizes) const override {
     CheckSizes(sizes, config_.max_position);
+    CheckPlace(sizes.place, config_.vocab_size);
     graph::Graph graph;
     graph.phase = sizes.phase, graph.rows = sizes.rows, graph.outputs = sizes.outputs, graph.max_context = sizes.max_context;
     graph.capacity_factor = sizes.capacity_factor;
+    graph.place = sizes.place;
     const Builder root(graph), model = options_.has_prefix ? root.In("model") : root;
     ValueRef x = root.Probe("hidden.embed", Embed(model));
     for (size_t i = 0; i < config_.layers.size(); ++i) {
@@ -84,7 +98,7 @@ class DecoderModel final : public Model {
   [[nodiscard]] ValueRef Embed(const Builder& model) const {
     if (architecture_.embeddings != nullptr) return architecture_.embeddings(model, config_);
     const ValueRef table = Table(model);
-    return layers::VocabParallelEmbedding(model.In("embed_tokens"), table, config_.embedding_scale);
+    return layers::VocabParallelEmbedding(model.In("embed_tokens"), {.table = table, .size = config_.vocab_size}, config_.embedding_scale);
   }
 
   void FinishAsDecoder(const Builder& root, const Builder& model, ValueRef x, graph::Graph& graph) const {
@@ -94,7 +108,7 @@ class DecoderModel final : public Model {
     const ValueRef head = config_.ties_embeddings ? Table(model) : layers::VocabularyTable(lm_head, config_.vocab_size, config_.hidden_size);
     ValueRef logits = Scale(lm_head, layers::VocabParallelHead(lm_head, x, head), config_.logits_scale);
     if (config_.logits_softcap != 0) logits = Softcap(lm_head, logits, config_.logits_softcap);
-    const graph::Sampled sampled = Sample(root.In("sampler"), logits);
+    const graph::Sampled sampled = Sample(root.In("sampler"), logits, graph.place.is_alone() ? 0 : config_.vocab_size);
     graph.logits = logits.id, graph.ids = sampled.ids.id, graph.logprobs = sampled.logprobs.id;
   }
 

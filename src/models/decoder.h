@@ -18,6 +18,7 @@ struct GraphSizes {
   Phase phase = Phase::kContextEncoding;
   int64_t rows = 0, outputs = 0, max_context = 0;
   double capacity_factor = 0;   // Graph::capacity_factor
+  graph::RankPlace place{};     // whose graph it is
 };
 
 // What config.json leaves open.
@@ -39,6 +40,7 @@ class Model {
   [[nodiscard]] virtual const std::optional<EmbedderConfig>& embedder() const = 0;
   // A sequence must be in one step: its rows look at later ones, or are pooled.
   [[nodiscard]] virtual bool needs_whole_sequences() const = 0;
+  // Throws Error kInvalidArgument for sizes that cannot be, and for degrees of parallelism that are not there or too many for the vocabulary.
   [[nodiscard]] virtual graph::Graph Build(const GraphSizes& sizes) const = 0;
 };
 

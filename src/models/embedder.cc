@@ -58,7 +58,8 @@ DenseConfig ParseDense(const EmbedderModule& module, int64_t width) {
 
 ValueRef Dense(const Builder& b, ValueRef x, const DenseConfig& config) {
   const auto bias = config.has_bias ? layers::Bias::kAdded : layers::Bias::kNone;
-  const ValueRef y = layers::ColumnParallelLinear(b.In("linear"), x, config.out_features, bias);
+  // Every rank has all of it: a row a sequence is not worth a gather.
+  const ValueRef y = layers::ColumnParallelLinear(b.In("linear"), x, layers::EveryRow(config.out_features, graph::Shard::kRows), bias);
   return config.has_tanh ? Tanh(b, y) : y;
 }
 

@@ -31,7 +31,8 @@ void RunTask(void* context, int64_t task, int worker) noexcept {
 
 }  // namespace
 
-CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads) : bundle_(bundle), pool_(num_threads) {
+CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads, collectives::Collectives* group)
+    : bundle_(bundle), group_(group), pool_(num_threads) {
   kv_cache_ = Pages(bundle.manifest.memory.kv_cache, Pages::Fill::kNow, "the KV cache");
   arena_ = Pages(ArenaBytes(bundle), Pages::Fill::kNow, "the arena");
   scratch_ = Pages(static_cast<uint64_t>(pool_.num_threads()) * kernels::kScratchBytes, Pages::Fill::kOnUse, "the threads' scratch memory");
@@ -59,8 +60,9 @@ std::byte* CpuDevice::Address(const bundle::Operand& operand) const noexcept {
 }
 
 CpuDevice::ResolvedCall CpuDevice::Resolve(const bundle::Call& call, kernels::Isa isa) const {
-  ResolvedCall resolved{.kernel = kernels::FindKernel(call.kernel, isa), .call = {}};
-  Require(resolved.kernel != nullptr, ErrorCode::kUnsupported, "call ", call.label, " of the plan wants a kernel ", call.kernel,
+  const std::optional<CollectiveKind> collective = group_ == nullptr ? std::nullopt : CollectiveOf(call.kernel);
+  ResolvedCall resolved{.kernel = collective ? nullptr : kernels::FindKernel(call.kernel, isa), .call = {}};
+  Require(collective || resolved.kernel != nullptr, ErrorCode::kUnsupported, "call ", call.label, " of the plan wants a kernel ", call.kernel,
           ", which this version of intaglio does not have: export the bundle again with it");
   Require(call.operands.size() <= kernels::kMaxOperands, ErrorCode::kDataLoss, "call ", call.label, " of the plan has ", call.operands.size(),
           " operands; at most ", kernels::kMaxOperands, " are possible");
@@ -70,21 +72,35 @@ CpuDevice::ResolvedCall CpuDevice::Resolve(const bundle::Call& call, kernels::Is
         .data = Address(operand), .rows = operand.rows, .cols = operand.cols, .stride = operand.stride, .dtype = operand.dtype};
   }
   resolved.call.params = {.ints = call.ints, .floats = call.floats};
-  const char* fault = resolved.kernel->check(resolved.call);
+  if (collective) resolved.collective = *collective;
+  const char* fault = collective ? CheckCollective(*collective, resolved.call, group_->size()) : resolved.kernel->check(resolved.call);
   Require(fault == nullptr, ErrorCode::kDataLoss, "call ", call.label, " (", call.kernel,
           ") of the plan cannot run: ", fault == nullptr ? "" : fault);
   return resolved;
 }
 
-void CpuDevice::Run(size_t plan, const kernels::StepView& view) noexcept {
+void CpuDevice::Run(size_t plan, const kernels::StepView& view) {
   for (const ResolvedCall& resolved : plans_[plan]) {
-    for (int stage = 0; stage < resolved.kernel->num_stages; ++stage) {
-      const int64_t num_tasks = resolved.kernel->num_tasks(resolved.call, view, stage);
-      if (num_tasks == 0) continue;
-      StageContext context{.kernel = *resolved.kernel, .call = resolved.call, .view = view, .scratch = scratch_.data(), .stage = stage};
-      pool_.ParallelFor(num_tasks, RunTask, &context);
+    if (resolved.kernel != nullptr) {
+      RunKernel(resolved, view);
+    } else {
+      RunCollective(resolved.collective, resolved.call, view, *group_);
     }
   }
+}
+
+void CpuDevice::RunKernel(const ResolvedCall& resolved, const kernels::StepView& view) noexcept {
+  for (int stage = 0; stage < resolved.kernel->num_stages; ++stage) {
+    const int64_t num_tasks = resolved.kernel->num_tasks(resolved.call, view, stage);
+    if (num_tasks == 0) continue;
+    StageContext context{.kernel = *resolved.kernel, .call = resolved.call, .view = view, .scratch = scratch_.data(), .stage = stage};
+    pool_.ParallelFor(num_tasks, RunTask, &context);
+  }
+}
+
+std::span<const float> CpuDevice::Result(size_t plan, int32_t output) {
+  const bundle::Operand& result = bundle_.plans[plan].logits;
+  return {reinterpret_cast<const float*>(Address(result)) + output * result.stride, static_cast<size_t>(result.cols)};
 }
 
 void CpuDevice::Write(const bundle::Operand& operand, std::span<const float> values) {

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "collectives/collectives.h"
+#include "runtime/collective_calls.h"
 #include "runtime/device.h"
 #include "runtime/pages.h"
 
@@ -11,24 +13,30 @@ namespace intaglio::runtime {
 
 class CpuDevice final : public Device {
  public:
-  // `bundle` must outlive it. Throws Error: kDataLoss for a call that its kernel forbids, kUnsupported for a kernel that this version
-  // lacks, kResourceExhausted when memory does not suffice. REQUIRES: CheckPlans (plan_check.h) passed
-  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads);
+  // `bundle` must outlive it, and `group`, which only a rank of several has. Throws Error: kDataLoss for a call that its kernel forbids,
+  // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice. REQUIRES: CheckPlans
+  // (plan_check.h) passed
+  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads, collectives::Collectives* group = nullptr);
 
-  void Run(size_t plan, const kernels::StepView& view) noexcept override;
+  void Run(size_t plan, const kernels::StepView& view) override;
+  // Of a rank of several: its own columns.
+  [[nodiscard]] std::span<const float> Result(size_t plan, int32_t output) override;
   [[nodiscard]] std::span<const std::byte> Read(const bundle::Operand& operand) const override;
   void Write(const bundle::Operand& operand, std::span<const float> values) override;
   [[nodiscard]] int num_threads() const noexcept override { return pool_.num_threads(); }
 
  private:
   struct ResolvedCall {
-    const kernels::Kernel* kernel = nullptr;
+    const kernels::Kernel* kernel = nullptr;   // null: a collective
+    CollectiveKind collective{};
     kernels::KernelCall call;
   };
+  void RunKernel(const ResolvedCall& resolved, const kernels::StepView& view) noexcept;
   [[nodiscard]] std::byte* Address(const bundle::Operand& operand) const noexcept;
   [[nodiscard]] ResolvedCall Resolve(const bundle::Call& call, kernels::Isa isa) const;
 
   const bundle::Bundle& bundle_;
+  collectives::Collectives* group_;
   ThreadPool pool_;
   Pages kv_cache_, arena_;
   Pages scratch_;                               // [threads][kScratchBytes]

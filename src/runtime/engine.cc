@@ -13,6 +13,7 @@
 #include "runtime/probe.h"
 #include "runtime/rope_rows.h"
 #include "runtime/step_check.h"
+#include "runtime/thread_ranks.h"
 
 namespace intaglio {
 namespace {
@@ -65,8 +66,6 @@ Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& option
   if (!options.allow_failed_parity) RequireParity(path, manifest);
   Require(manifest.numerics == "portable", ErrorCode::kUnsupported, path.string(), ": the bundle has ", manifest.numerics,
           " numerics; this version computes portable ones: export it again");
-  Require(manifest.tp_degree == 1 && manifest.ep_degree == 1, ErrorCode::kUnsupported, path.string(), ": the bundle is for TP ", manifest.tp_degree,
-          " x EP ", manifest.ep_degree, "; this version runs one rank: export it again");
   for (Phase phase : {Phase::kContextEncoding, Phase::kTokenGeneration}) {
     if (manifest.embedding && phase == Phase::kTokenGeneration) continue;
     Require(runtime::SmallestPlan(bundle.plans, phase, 1, 1).has_value(), ErrorCode::kDataLoss, path.string(), ": the bundle has no plan for ",
@@ -75,6 +74,29 @@ Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& option
   runtime::CheckManifest(manifest);
   runtime::CheckPlans(bundle.plans, manifest);
   return bundle;
+}
+
+// One rank computes on this thread and its pool, several on threads of their own.
+std::unique_ptr<runtime::Device> MakeDevice(const Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
+  const int num_ranks = bundle.manifest.tp_degree;
+  if (num_ranks == 1) return std::make_unique<runtime::CpuDevice>(bundle, isa, options.threads);
+  Require(options.threads == 0 || options.threads >= num_ranks, ErrorCode::kInvalidArgument, bundle.path.string(), ": ", options.threads,
+          " threads are too few for the ", num_ranks, " ranks of the bundle");
+  return std::make_unique<runtime::ThreadRanks>(
+      bundle, runtime::ThreadRanks::Options{.isa = isa,
+                                            .places = runtime::PlaceRanks(num_ranks, options.threads / num_ranks),
+                                            .verify_checksums = options.verify_checksums});
+}
+
+// What the ranks of a bundle hold together.
+bundle::MemoryPlan TotalMemory(const bundle::Manifest& manifest) {
+  if (manifest.ranks.empty()) return manifest.memory;
+  bundle::MemoryPlan total;
+  for (const bundle::RankEntry& rank : manifest.ranks) {
+    total.weights += rank.memory.weights, total.kv_cache += rank.memory.kv_cache;
+    total.arena += rank.memory.arena, total.tokenizer += rank.memory.tokenizer;
+  }
+  return total;
 }
 
 ModelInfo MakeInfo(const bundle::Manifest& manifest, kernels::Isa isa, int num_threads) {
@@ -97,23 +119,26 @@ ModelInfo MakeInfo(const bundle::Manifest& manifest, kernels::Isa isa, int num_t
   info.batch_buckets = manifest.batch_buckets;
   info.eos_ids = manifest.eos_ids;
   info.bos_id = manifest.bos_id;
-  info.weights_bytes = manifest.memory.weights;
-  info.kv_cache_bytes = manifest.memory.kv_cache;
-  info.arena_bytes = manifest.memory.arena;
-  info.tokenizer_bytes = manifest.memory.tokenizer;
+  info.tp_degree = manifest.tp_degree;
+  info.ep_degree = manifest.ep_degree;
+  const bundle::MemoryPlan memory = TotalMemory(manifest);
+  info.weights_bytes = memory.weights;
+  info.kv_cache_bytes = memory.kv_cache;
+  info.arena_bytes = memory.arena;
+  info.tokenizer_bytes = memory.tokenizer;
   return info;
 }
 
 class BundleEngine final : public Engine {
  public:
-  BundleEngine(Bundle bundle, kernels::Isa isa, int threads)
+  BundleEngine(Bundle bundle, kernels::Isa isa, const EngineOptions& options)
       : bundle_(std::move(bundle)),
         kv_(bundle_.manifest.max_slots, bundle_.manifest.max_context, MaxTokensOfASequence(bundle_), bundle_.manifest.kv_groups,
             runtime::StateEntries(bundle_.manifest)),
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
         rope_rows_(bundle_.manifest),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
-        device_(std::make_unique<runtime::CpuDevice>(bundle_, isa, threads)),
+        device_(MakeDevice(bundle_, isa, options)),
         info_(MakeInfo(bundle_.manifest, isa, device_->num_threads())),
         is_in_step_(static_cast<size_t>(info_.max_slots)),
         outputs_(static_cast<size_t>(MaxOutputs(bundle_.plans))) {
@@ -253,7 +278,8 @@ class BundleEngine final : public Engine {
     int32_t row = 0;
     for (const Part& part : parts) {
       for (int32_t i = 0; i < part.sequence.outputs; ++i)
-        ReadOutput(row++, outputs_[static_cast<size_t>(part.first_output) + static_cast<size_t>(i)]);
+        ReadOutput(row++, part.sequence.wants_logits || info_.embedding_dim != 0,
+                   outputs_[static_cast<size_t>(part.first_output) + static_cast<size_t>(i)]);
     }
   }
 
@@ -296,7 +322,7 @@ class BundleEngine final : public Engine {
         const auto kept = std::span(kept_values_).subspan(index * OutputColumns(), OutputColumns());
         std::span<const float>& values = ValuesOf(outputs_[index]);
         std::copy(values.begin(), values.end(), kept.begin());
-        values = kept;
+        values = kept.first(values.size());
       }
     }
   }
@@ -320,11 +346,11 @@ class BundleEngine final : public Engine {
   }
 
   // Output number i of the last run.
-  void ReadOutput(int32_t i, StepOutput& output) {
+  void ReadOutput(int32_t i, bool is_wanted, StepOutput& output) {
     const Plan& plan = bundle_.plans[*last_plan_];
     output.slot = batch_.output_slot(i);
     output.position = batch_.output_position(i);
-    ValuesOf(output) = {reinterpret_cast<const float*>(Row(plan.logits, i)), OutputColumns()};
+    ValuesOf(output) = is_wanted ? device_->Result(*last_plan_, i) : std::span<const float>();
     if (info_.embedding_dim != 0) return;
     std::memcpy(&output.id, Row(plan.ids, i), sizeof output.id);
     output.logprob = 0;
@@ -356,7 +382,7 @@ class BundleEngine final : public Engine {
 
 std::unique_ptr<Engine> Engine::Load(const std::filesystem::path& bundle, const EngineOptions& options) {
   const kernels::Isa isa = options.isa.empty() ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(options.isa);
-  return std::make_unique<BundleEngine>(OpenBundle(bundle, options), isa, options.threads);
+  return std::make_unique<BundleEngine>(OpenBundle(bundle, options), isa, options);
 }
 
 }  // namespace intaglio

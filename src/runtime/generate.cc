@@ -121,7 +121,12 @@ class Generation {
 
   // Remembers the last output, and all logits when they are wanted.
   void Step(StepKind kind, std::span<const int32_t> tokens, int32_t outputs, int32_t prompt_length = 0) {
-    const StepSequence sequence{.slot = slot_, .tokens = tokens, .outputs = outputs, .sampling = &request_.sampling, .prompt_length = prompt_length};
+    const StepSequence sequence{.slot = slot_,
+                                .tokens = tokens,
+                                .outputs = outputs,
+                                .sampling = &request_.sampling,
+                                .prompt_length = prompt_length,
+                                .wants_logits = request_.all_logits};
     for (const StepOutput& output : engine_.Step(kind, {&sequence, 1})) {
       next_.id = output.id;
       next_.top.assign(output.top.begin(), output.top.end());

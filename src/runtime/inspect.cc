@@ -63,10 +63,20 @@ void DescribeModel(const Bundle& bundle, Text& text) {
     text.Line("experts", "capacity factor ", m.capacity_factor, " in prefill: rows may lose experts, answers depend on steps");
 }
 
+void DescribeMemory(const bundle::MemoryPlan& memory, Text& text) {
+  text.Line("weights", Bytes(memory.weights)).Line("KV cache", Bytes(memory.kv_cache)).Line("arena", Bytes(memory.arena));
+  text.Line("tokenizer", Bytes(memory.tokenizer)).Line("total", Bytes(memory.total()));
+}
+
 void DescribeMemory(const Manifest& m, Text& text) {
-  text.Heading("Memory plan");
-  text.Line("weights", Bytes(m.memory.weights)).Line("KV cache", Bytes(m.memory.kv_cache)).Line("arena", Bytes(m.memory.arena));
-  text.Line("tokenizer", Bytes(m.memory.tokenizer)).Line("total", Bytes(m.memory.total()));
+  if (m.ranks.empty()) {
+    text.Heading("Memory plan");
+    return DescribeMemory(m.memory, text);
+  }
+  for (size_t rank = 0; rank < m.ranks.size(); ++rank) {
+    text.Heading(StrCat("Memory plan of rank ", rank));
+    DescribeMemory(m.ranks[rank].memory, text);
+  }
 }
 
 // Those of one name and size share a line.
@@ -83,7 +93,7 @@ void DescribeStates(const Manifest& m, Text& text) {
 }
 
 void DescribeKvCache(const Manifest& m, Text& text) {
-  text.Heading("KV cache");
+  text.Heading(m.ranks.empty() ? "KV cache" : "KV cache of rank 0");
   for (size_t group = 0; group < m.kv_groups.size(); ++group) {
     uint64_t bytes = 0;
     std::vector<size_t> layers;
@@ -100,7 +110,7 @@ void DescribeKvCache(const Manifest& m, Text& text) {
 }
 
 void DescribeGraphs(const Bundle& bundle, Text& text) {
-  text.Heading("Graphs");
+  text.Heading(bundle.manifest.ranks.empty() ? "Graphs" : "Graphs of rank 0");
   for (const Plan& plan : bundle.plans) {
     text.Line(StrCat(Name(plan.phase), "  "), plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ",
               FormatBytes(plan.arena_bytes));
@@ -124,6 +134,14 @@ void DescribeParity(const Manifest& m, Text& text) {
     text.Line(check.kind, check.is_ok ? "ok" : "MISS", ", ", check.count, check.count == 1 ? " check" : " checks", ", worst ", check.worst,
               ", allowed ", check.tolerance);
   }
+}
+
+// What `describe` says of a rank, after its number where there are several.
+template <typename Describe>
+std::string OfEachRank(const std::vector<Bundle>& ranks, const Describe& describe) {
+  std::string text;
+  for (const Bundle& bundle : ranks) text += StrCat(ranks.size() == 1 ? "" : StrCat("rank ", bundle.rank, "\n\n"), describe(bundle));
+  return text;
 }
 
 std::string Weights(const Manifest& m) {
@@ -194,20 +212,23 @@ std::string Memory(const Manifest& manifest) {
 }  // namespace
 
 std::string Inspect(const std::filesystem::path& path, InspectView view) {
-  const Bundle bundle = Bundle::Open(path);
+  std::vector<Bundle> ranks;
+  ranks.push_back(Bundle::Open(path));
+  for (int rank = 1; rank < ranks.front().manifest.tp_degree; ++rank) ranks.push_back(Bundle::Open(path, /*verify_checksums=*/true, rank));
+  const Bundle& bundle = ranks.front();
   switch (view) {
     case InspectView::kSummary:
       return Summary(bundle);
     case InspectView::kMemory:
       return Memory(bundle.manifest);
     case InspectView::kPlan:
-      return Plans(bundle);
+      return OfEachRank(ranks, Plans);
     case InspectView::kGraph:
       return Graphs(bundle);
     case InspectView::kAttention:
       return Attention(bundle);
     case InspectView::kWeights:
-      return Weights(bundle.manifest);
+      return OfEachRank(ranks, [](const Bundle& rank) { return Weights(rank.manifest); });
     case InspectView::kJson:
       return Json(bundle);
   }

@@ -26,6 +26,7 @@ uint32_t WrittenOperands(std::string_view kernel) {
   if (kernel.starts_with("head_matmul_")) return 1u << 0 | 1u << 3;
   if (kernel == "route" || kernel == "expert_group") return 1u << 0 | 1u << 1;
   if (kernel == "attention") return 1u << 0 | 1u << 3;
+  if (kernel == "all_gather") return 1u << 0 | 1u << 2;
   if (HasState(kernel)) return 1u << 0 | 1u << 1;
   if (kernel == "sample") return 1u << 0 | 1u << 2 | 1u << 3;
   return 1u << 0;
@@ -41,7 +42,9 @@ class CallChecker {
     const std::string_view kernel = call_.kernel;
     if (kernel.starts_with("matmul_") || kernel.starts_with("expert_matmul_") || kernel.starts_with("head_matmul_")) CheckPacked(operand(2));
     if (kernel.starts_with("embed_")) CheckPacked(operand(1));
-    if (kernel.starts_with("embed_")) CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
+    // A rank of several gives zeros for the tokens of others.
+    if (kernel.starts_with("embed_") && manifest_.ranks.empty())
+      CheckAtLeast(operand(1).rows, manifest_.vocab_size, "rows of the embedding table for a vocabulary");
     if (kernel == "rope" || kernel == "norm_rope") CheckRotation();
     if (kernel == "scale_by_position" || kernel == "add_position")
       CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the table of positions for a context");
@@ -137,7 +140,8 @@ void CheckResults(const Plan& plan, const Manifest& manifest) {
     Require(plan.phase == Phase::kContextEncoding, ErrorCode::kDataLoss, "a bundle that embeds has a plan of ", Name(plan.phase));
     return CheckResult(plan, plan.logits, DType::kF32, manifest.embedding->dim, "embeddings");
   }
-  CheckResult(plan, plan.logits, DType::kF32, manifest.vocab_size, "logits");
+  const int64_t own_vocab = manifest.ranks.empty() ? manifest.vocab_size : manifest.vocab_end - manifest.vocab_begin;
+  CheckResult(plan, plan.logits, DType::kF32, own_vocab, "logits");
   CheckResult(plan, plan.ids, DType::kI32, 1, "ids");
   CheckResult(plan, plan.logprobs, DType::kF32, kernels::sample_params::kLogprobCols, "log-probabilities");
 }
@@ -154,6 +158,9 @@ void CheckManifest(const Manifest& manifest) {
           manifest.speculation, " tokens");
   Require(manifest.vocab_size > 0 && manifest.vocab_size <= INT32_MAX, ErrorCode::kDataLoss, "the bundle's manifest has a vocabulary of ",
           manifest.vocab_size);
+  const int32_t tp = manifest.tp_degree, ep = manifest.ep_degree;
+  Require(tp <= kernels::kSegments && ep <= tp && tp % ep == 0 && kernels::kSegments % ep == 0, ErrorCode::kDataLoss, "the bundle's manifest is for ",
+          tp, " ranks, of which ", ep, " share out the experts, which cannot be");
   Require(manifest.rope_switch >= 0 && manifest.rope_switch < manifest.max_context, ErrorCode::kDataLoss,
           "the bundle's manifest has a rope_switch of ", manifest.rope_switch, " in a context of ", manifest.max_context);
   for (const bundle::KvGroup& group : manifest.kv_groups) {

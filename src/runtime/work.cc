@@ -55,11 +55,12 @@ double CacheBytes(const Manifest& manifest, int64_t length) {
 
 }  // namespace
 
-Work CountWork(const std::filesystem::path& path, const Decoding& decoding) {
-  const bundle::Bundle bundle = bundle::Bundle::Open(path, /*verify_checksums=*/false);
+namespace {
+
+Work CountWorkOf(const bundle::Bundle& bundle, const Decoding& decoding) {
   const auto prefill = runtime::SmallestPlan(bundle.plans, Phase::kContextEncoding, 1, 1);
   const auto decode = runtime::SmallestPlan(bundle.plans, Phase::kTokenGeneration, decoding.batch, decoding.batch);
-  Require(prefill && decode, ErrorCode::kInvalidArgument, path.string(), ": the bundle has no graphs for prefill and for token generation of ",
+  Require(prefill && decode, ErrorCode::kInvalidArgument, bundle.path.string(), ": the bundle has no graphs for prefill and for token generation of ",
           decoding.batch, " sequences");
   const Plan& plan = bundle.plans[*decode];
   Work work{.prefill_parameters = ParametersOfARow(bundle.plans[*prefill]),
@@ -68,6 +69,18 @@ Work CountWork(const std::filesystem::path& path, const Decoding& decoding) {
   double cache = 0;
   for (int32_t step = 1; step <= decoding.steps; ++step) cache += CacheBytes(bundle.manifest, int64_t{decoding.depth} + step);
   work.decode_bytes += cache / decoding.steps * decoding.batch;
+  return work;
+}
+
+}  // namespace
+
+Work CountWork(const std::filesystem::path& path, const Decoding& decoding) {
+  bundle::Bundle bundle = bundle::Bundle::Open(path, /*verify_checksums=*/false);
+  Work work = CountWorkOf(bundle, decoding);
+  for (int rank = 1; rank < bundle.manifest.tp_degree; ++rank) {
+    const Work more = CountWorkOf(bundle::Bundle::Open(path, /*verify_checksums=*/false, rank), decoding);
+    work.prefill_parameters += more.prefill_parameters, work.decode_bytes += more.decode_bytes;
+  }
   return work;
 }
 

@@ -71,7 +71,7 @@ TEST(BundleWriter, KeepsTheOldBundleWhenTheNewOneFails) {
   WriteBundle(BundleOf("first"), path);
   {
     BundleWriter writer(path, /*force=*/true);
-    writer.AddFile(kPlanFile, {});
+    writer.AddFile(PlanFile(0, 1), {});
   }
   EXPECT_EQ(SourceOf(path), "first");
   EXPECT_EQ(folder.num_files(), 1u);

@@ -97,7 +97,7 @@ TEST(ManifestFromJson, NamesANewerFormat) {
   newer["format_version"] = kFormatVersion + 1;
   newer.erase("vocab_size");   // the version is looked at before anything that it may have changed
   const std::string message = ParseError(ErrorCode::kUnsupported, newer);
-  EXPECT_TRUE(Contains(message, "bundle format 2") && Contains(message, "newer Intaglio")) << message;
+  EXPECT_TRUE(Contains(message, "bundle format 3") && Contains(message, "newer Intaglio")) << message;
 }
 
 TEST(ManifestFromJson, RefusesWhatIsNoJsonObject) {

@@ -56,7 +56,7 @@ SmallBundle MakeSmallBundle() {
 
 void WriteBundle(const SmallBundle& bundle, const std::filesystem::path& path, bool force, const BundleWriter::Gate& gate) {
   BundleWriter writer(path, force);
-  writer.AddFile(kPlanFile, SerializePlans(bundle.plans));
+  writer.AddFile(PlanFile(0, 1), SerializePlans(bundle.plans));
   writer.AddFile(WeightsFile(0), std::vector<std::byte>(kWeightsBytes));
   writer.AddFile("tokenizer.json", std::vector<std::byte>(2, std::byte{'x'}));
   writer.Commit(bundle.manifest, gate);

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "kernels/pack.h"
 #include "kernels/params.h"
 #include "tests/kernels/harness.h"
@@ -50,13 +52,18 @@ TEST_P(Embed, GathersTheRowsOfTheTokensScaled) {
   }
 }
 
-TEST_P(Embed, LeavesRowsOfUnknownTokensAlone) {
-  const std::vector<int32_t> tokens = {-1, kVocab};
+TEST_P(Embed, GivesMinusZeroForTokensThatTheTableDoesNotHave) {
+  const std::vector<int32_t> tokens = {-1, kVocab, 99, 100 + kVocab, 100};
   for (Isa isa : SupportedIsas()) {
-    const Matrix out(2, kWidth);
-    RunKernel(kernel(), isa, CallInto(out), {.num_rows = 2, .tokens = tokens.data()});
-    for (int64_t r = 0; r < 2; ++r)
-      EXPECT_TRUE(std::all_of(out.row(r), out.row(r) + kWidth, [](float x) { return x == Matrix::kSentinel; })) << Name(isa);
+    const Matrix out(5, kWidth);
+    KernelCall call = CallInto(out);
+    call.params.ints[embed_params::kFirstId] = 100;
+    RunKernel(kernel(), isa, call, {.num_rows = 5, .tokens = tokens.data()});
+    EXPECT_TRUE(out.HasIntactPadding());
+    for (int64_t k = 0; k < kWidth; ++k) {
+      for (int64_t r = 0; r < 4; ++r) ASSERT_TRUE(out.row(r)[k] == 0.0f && std::signbit(out.row(r)[k])) << Name(isa) << ", row " << r;
+      ASSERT_EQ(out.row(4)[k], Expected(0, k)) << Name(isa);
+    }
   }
 }
 

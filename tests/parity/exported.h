@@ -17,10 +17,14 @@ namespace intaglio::test {
 
 inline std::filesystem::path FixturePath(const std::string& name) { return std::filesystem::path(INTAGLIO_SOURCE_DIR) / "tests/fixtures" / name; }
 
+struct Degrees {
+  int32_t tp = 1, ep = 1;
+};
+
 // The bundle of (fixture, dtype): 8 slots, chunks of 1, 3, 16 and 64, batches of 1, 2, 4 and 8, speculation of 3.
-inline std::filesystem::path ExportedBundle(const std::string& fixture, const std::string& dtype) {
+inline std::filesystem::path ExportedBundle(const std::string& fixture, const std::string& dtype, Degrees degrees = {}) {
   static const TemporaryFolder root;
-  const std::filesystem::path bundle = root.path() / (fixture + "." + dtype);
+  const std::filesystem::path bundle = root.path() / (fixture + "." + dtype + "." + std::to_string(degrees.tp) + "." + std::to_string(degrees.ep));
   if (!std::filesystem::exists(bundle)) {
     Export({.source = FixturePath(fixture),
             .output = bundle,
@@ -29,6 +33,8 @@ inline std::filesystem::path ExportedBundle(const std::string& fixture, const st
             .max_batch = 8,
             .prefill_buckets = {1, 3, 16, 64},
             .batch_buckets = {1, 2, 4, 8},
+            .tp_degree = degrees.tp,
+            .ep_degree = degrees.ep,
             .speculation = 3,
             .force = false,
             .keep_probes = false,

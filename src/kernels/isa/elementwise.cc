@@ -32,6 +32,15 @@ void Add(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) 
   ForLanes(call[0].cols, call[0].f32(row), [a, b](auto load) { return Add(load(a), load(b)); });
 }
 
+void AddBias(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const float *x = call[1].f32(row), *bias = call[2].f32();
+  ForLanes(call[0].cols, call[0].f32(row), [x, bias](auto load) { return Add(load(x), load(bias)); });
+}
+
+void Zeros(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  ForLanes(call[0].cols, call[0].f32(row), [](auto) { return Zero(); });
+}
+
 void Mul(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const float *a = call[1].f32(row), *b = call[2].f32(row);
   ForLanes(call[0].cols, call[0].f32(row), [a, b](auto load) { return Mul(load(a), load(b)); });

@@ -134,24 +134,47 @@ void ExpertGather(const KernelCall& call, const StepView&, int, int64_t row, std
 
 void ExpertCombine(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
   const Tensor &out = call[0], &y = call[1], &positions = call[2], &ids = call[3], &weights = call[4];
-  const int64_t num_experts = NumExperts(call);
+  const int64_t num_experts = NumExperts(call), first = call.params.ints[expert_params::kFirstGroup],
+                stated = call.params.ints[expert_params::kNumGroups], num_groups = stated == 0 ? kExpertGroups : stated;
   const int32_t* id = ids.i32(row);
   for (int64_t i = 0; i < out.cols; i += kLanes) {
     const int lanes = LanesLeft(i, out.cols);
     F32 groups[kExpertGroups];
     int64_t j = 0;
-    for (int g = 0; g < kExpertGroups; ++g) {
+    for (int g = 0; g < first + num_groups; ++g) {
       groups[g] = Zero();
       for (const int64_t end = num_experts * (g + 1) / kExpertGroups; j < ids.cols && (id[j] < end || g == kExpertGroups - 1); ++j) {
-        if (positions.i32(row)[j] == kDropped) continue;
+        if (positions.i32(row)[j] == kDropped || g < first) continue;
         const float* from = y.f32(std::clamp<int64_t>(positions.i32(row)[j], 0, y.rows - 1));
         groups[g] = Fma(Set(weights.is_present() ? weights.f32(row)[j] : 1.0f), LoadFirst(from + i, lanes), groups[g]);
       }
     }
-    for (int step = 1; step < kExpertGroups; step *= 2) {
-      for (int g = 0; g < kExpertGroups; g += 2 * step) groups[g] = Add(groups[g], groups[g + step]);
+    F32* own = groups + first;
+    for (int64_t step = 1; step < num_groups; step *= 2) {
+      for (int64_t g = 0; g < num_groups; g += 2 * step) own[g] = Add(own[g], own[g + step]);
     }
-    StoreFirst(out.f32(row) + i, groups[0], lanes);
+    StoreFirst(out.f32(row) + i, own[0], lanes);
+  }
+}
+
+void ExpertIsolate(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const Tensor &out = call[0], &y = call[1];
+  const int32_t* own = call[2].i32() + call.params.ints[expert_params::kFirstExpert];
+  if (row < own[0] || row >= own[NumExperts(call)]) {
+    std::fill_n(out.f32(row), out.cols, -0.0f);
+  } else if (out.data != y.data) {
+    std::copy_n(y.f32(row), out.cols, out.f32(row));
+  }
+}
+
+void ExpertBias(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+  const Tensor &out = call[0], &y = call[1], &offsets = call[2], &bias = call[3];
+  // The last expert that begins at the row or before it. Rows past the last expert are nobody's, and nobody reads them.
+  const int64_t expert = std::upper_bound(offsets.i32(), offsets.i32() + offsets.cols, row) - offsets.i32() - 1;
+  const float* own = bias.f32(std::clamp<int64_t>(expert, 0, bias.rows - 1));
+  for (int64_t i = 0; i < out.cols; i += kLanes) {
+    const int lanes = LanesLeft(i, out.cols);
+    StoreFirst(out.f32(row) + i, Add(LoadFirst(y.f32(row) + i, lanes), LoadFirst(own + i, lanes)), lanes);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/isa/matmul_tile.h"
+#include "kernels/leaves.h"
 #include "kernels/matmul_tasks.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"
@@ -40,6 +41,7 @@ struct Task {
   const KernelCall& call;
   IndexRange rows;
   int64_t num_tiles = 0;
+  int leaves = kSegments;     // segments that count
   const float* x = nullptr;   // the chunk's activations, tile by tile
   float* sums = nullptr;
 };
@@ -79,9 +81,10 @@ void MultiplySegment(const Task& task, const std::byte* blocks, int segment) {
 template <int kBlocks>
 void Finish(const Task& task, int64_t first_block) {
   const Tensor &out = task.call[0], &bias = task.call[3], &residual = task.call[4];
+  const int level = __builtin_ctz(static_cast<unsigned>(task.leaves));   // where the total waits
   for (int64_t t = 0; t < task.num_tiles; ++t) {
     const RowTile tile = FindTile<kBlocks>(task, t);
-    const float* total = tile.sums + (kSumLevels - 1) * tile.num_rows * kBlocks * kLanes;
+    const float* total = tile.sums + level * tile.num_rows * kBlocks * kLanes;
     for (int64_t r = 0; r < tile.num_rows; ++r) {
       const int64_t row = task.rows.begin + tile.first_row + r;
       for (int64_t n = first_block * kLanes; n < (first_block + kBlocks) * kLanes; n += kLanes, total += kLanes) {
@@ -99,7 +102,7 @@ template <typename Weights, int kBlocks>
 void MultiplyBlocks(const Task& task, int64_t first_block) {
   const Tensor& weight = task.call[2];
   const std::byte* blocks = weight.data + first_block * PackedBlockBytes(weight.cols, Weights::kDType);
-  for (int segment = 0; segment < kSegments; ++segment) MultiplySegment<Weights, kBlocks>(task, blocks, segment);
+  for (int segment = 0; segment < task.leaves; ++segment) MultiplySegment<Weights, kBlocks>(task, blocks, segment);
   Finish<kBlocks>(task, first_block);
 }
 
@@ -115,7 +118,8 @@ void Multiply(const KernelCall& call, const MatMulCut& cut, int64_t index, std::
   const int64_t end_block = end < cut.blocks ? end : cut.blocks;
   const IndexRange rows = Part(cut.rows, index / cut.block_groups, cut.row_chunks);
   const float* x = cut.rows == 1 ? call[1].f32() : call[5].f32() + rows.begin * call[2].cols;
-  const Task task{.call = call, .rows = rows, .num_tiles = NumTiles(rows), .x = x, .sums = reinterpret_cast<float*>(scratch)};
+  const Task task{
+      .call = call, .rows = rows, .num_tiles = NumTiles(rows), .leaves = NumLeaves(call), .x = x, .sums = reinterpret_cast<float*>(scratch)};
   switch (TileBlocks(static_cast<int>((rows.end - rows.begin + task.num_tiles - 1) / task.num_tiles))) {
     case 4:
       if constexpr (TileBlocks(1) >= 4) return MultiplyGroup<Weights, 4>(task, first_block, end_block);

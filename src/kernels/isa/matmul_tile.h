@@ -21,7 +21,7 @@ inline constexpr int kMaxTileRows = 4;
 constexpr int TileBlocks(int) { return 1; }
 #endif
 
-inline constexpr int kSumLevels = 4;   // waiting sums of 1, 2 and 4 segments, and the total of all 8
+inline constexpr int kSumLevels = 4;   // waiting sums of 1, 2 and 4 segments, and the total of all 8 (or of as many leaves as there are)
 
 struct TileArgs {
   const float* x = nullptr;             // [k][kRows]

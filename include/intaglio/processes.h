@@ -1,0 +1,22 @@
+// The processes that a launcher (mpirun) started together, to be the ranks of one model. Rank 0 does what the user asked for; the others do
+// what it says.
+#pragma once
+#include <memory>
+
+namespace intaglio {
+
+class Processes {
+ public:
+  // Finds the others. Null when this process was started alone. Once a process; Engine::Load then runs bundles on all of them. Throws Error
+  // kUnsupported when this build cannot talk to the launcher's processes, kUnavailable when they cannot be reached.
+  [[nodiscard]] static std::unique_ptr<Processes> Join();
+  virtual ~Processes() = default;   // rank 0 lets the others go
+
+  [[nodiscard]] virtual int rank() const noexcept = 0;
+  [[nodiscard]] virtual int size() const noexcept = 0;
+  // On ranks other than 0: opens the bundles that rank 0 opens and computes its part of every step, until rank 0 lets go. Throws Error of
+  // this rank or, kUnavailable and the like, of another: then all ranks end.
+  virtual void Follow() = 0;
+};
+
+}  // namespace intaglio

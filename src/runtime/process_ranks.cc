@@ -1,0 +1,149 @@
+#include "runtime/process_ranks.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <future>
+#include <string>
+
+#include "base/fail.h"
+#include "runtime/agreement.h"
+#include "runtime/plan_check.h"
+#include "runtime/step_message.h"
+
+namespace intaglio::runtime {
+namespace {
+
+// kLoad's body: this, then the path.
+struct LoadBody {
+  int32_t isa = -1, num_threads = 0;   // isa -1: the best
+  uint64_t verifies_checksums = 0;
+};
+
+std::vector<std::byte> EncodeLoad(const RankOptions& options, const std::string& path) {
+  const LoadBody body{.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
+                      .num_threads = options.num_threads,
+                      .verifies_checksums = options.verify_checksums ? 1u : 0u};
+  std::vector<std::byte> bytes(sizeof body + path.size());
+  std::memcpy(bytes.data(), &body, sizeof body);
+  std::memcpy(bytes.data() + sizeof body, path.data(), path.size());
+  return bytes;
+}
+
+// Loading may take a rank longer than the others would wait for it, so all of them ask each other while it lasts.
+template <typename LoadFunction>
+void LoadTogether(collectives::Collectives& group, const LoadFunction& load) {
+  constexpr auto kInterval = std::chrono::milliseconds(50);
+  const auto num_ranks = static_cast<size_t>(group.size());
+  std::vector<std::byte> are_ready(num_ranks);
+  std::vector<int64_t> borders;
+  for (size_t r = 0; r <= num_ranks; ++r) borders.push_back(static_cast<int64_t>(r));
+  std::future<void> loading = std::async(std::launch::async, load);
+  std::byte& is_ready = are_ready[static_cast<size_t>(group.rank())];
+  while (std::ranges::count(are_ready, std::byte{1}) != group.size()) {
+    if (is_ready == std::byte{0} && loading.wait_for(kInterval) == std::future_status::ready) {
+      loading.get();   // throws what failed
+      is_ready = std::byte{1};
+    }
+    group.AllGather(are_ready, borders);
+  }
+}
+
+// Every rank has its own columns of the row, and receives the others'.
+void GatherResult(const bundle::Manifest& manifest, std::span<const float> own, std::span<float> row, collectives::Collectives& group) {
+  std::vector<int64_t> borders{0};
+  for (const bundle::RankEntry& rank : manifest.ranks) borders.push_back(rank.vocab_end * static_cast<int64_t>(sizeof(float)));
+  std::ranges::copy(own, row.begin() + manifest.vocab_begin);
+  group.AllGather(std::as_writable_bytes(row), borders);
+}
+
+// What `body` throws ends the group.
+template <typename Body>
+void OrAbort(collectives::Collectives& group, const Body& body) {
+  try {
+    body();
+  } catch (const Error& e) {
+    group.Abort(e);
+    throw;
+  }
+}
+
+}  // namespace
+
+ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, const RankOptions& options, Conversation& conversation)
+    : bundle_(bundle), conversation_(conversation) {
+  const Conversation::Turn turn = conversation_.TakeTurn();
+  OrAbort(conversation_.group(), [&] {
+    conversation_.Say({.word = Word::kLoad}, EncodeLoad(options, bundle.path.string()));
+    LoadTogether(conversation_.group(), [&] { device_ = std::make_unique<CpuDevice>(bundle, isa, options.num_threads, &conversation_.group()); });
+    Agree(bundle, conversation_.group());
+  });
+}
+
+ProcessRanks::~ProcessRanks() {
+  try {
+    const Conversation::Turn turn = conversation_.TakeTurn();
+    conversation_.Say({.word = Word::kUnload});
+  } catch (const Error&) {}   // the group has failed: the others have ended
+}
+
+void ProcessRanks::Run(size_t plan, const kernels::StepView& view) {
+  const Conversation::Turn turn = conversation_.TakeTurn();
+  OrAbort(conversation_.group(), [&] {
+    message_.clear();
+    EncodeStep(view, bundle_.manifest.kv_groups.size(), message_);
+    conversation_.Say({.word = Word::kStep, .number = plan}, message_);
+    device_->Run(plan, view);
+  });
+}
+
+std::span<const float> ProcessRanks::Result(size_t plan, int32_t output) {
+  if (bundle_.manifest.embedding) return device_->Result(plan, output);
+  const Conversation::Turn turn = conversation_.TakeTurn();
+  const auto vocab = static_cast<size_t>(bundle_.manifest.vocab_size);
+  if (results_.empty()) {
+    int32_t outputs = 0;
+    for (const bundle::Plan& p : bundle_.plans) outputs = std::max(outputs, p.outputs);
+    results_.resize(static_cast<size_t>(outputs) * vocab);
+  }
+  const auto row = std::span(results_).subspan(static_cast<size_t>(output) * vocab, vocab);
+  conversation_.Say({.word = Word::kResult, .number = plan, .output = output});
+  GatherResult(bundle_.manifest, device_->Result(plan, output), row, conversation_.group());
+  return row;
+}
+
+void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& group) {
+  OrAbort(group, [&] {
+    LoadBody options;
+    Require(load.size() >= sizeof options, ErrorCode::kDataLoss, "rank 0 opens a bundle in a way that this version does not know");
+    std::memcpy(&options, load.data(), sizeof options);
+    const auto path = load.subspan(sizeof options);
+    bundle::Bundle bundle;
+    std::unique_ptr<CpuDevice> device;
+    LoadTogether(group, [&] {
+      bundle = bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0,
+                                    group.rank());
+      CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
+      const kernels::Isa isa = options.isa < 0 ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(Name(static_cast<kernels::Isa>(options.isa)));
+      device = std::make_unique<CpuDevice>(bundle, isa, options.num_threads, &group);
+    });
+    Agree(bundle, group);
+    ReceivedStep step(bundle);
+    std::vector<std::byte> body;
+    std::vector<float> row(static_cast<size_t>(bundle.manifest.vocab_size));
+    for (Header header = Hear(group, body); header.word != Word::kUnload; header = Hear(group, body)) {
+      Require(header.number < bundle.plans.size() && (header.word == Word::kStep || header.word == Word::kResult), ErrorCode::kDataLoss,
+              "rank 0 asks for something that this version does not know");
+      const bundle::Plan& plan = bundle.plans[header.number];
+      if (header.word == Word::kStep) {
+        device->Run(header.number, step.Decode(body, plan));
+      } else {
+        Require(header.output >= 0 && header.output < plan.outputs, ErrorCode::kDataLoss, "rank 0 asks for output ", header.output, " of ",
+                plan.outputs);
+        GatherResult(bundle.manifest, device->Result(header.number, header.output), row, group);
+      }
+    }
+  });
+}
+
+}  // namespace intaglio::runtime

@@ -12,6 +12,7 @@
 
 #include "collectives/thread_group.h"
 #include "layers/shard.h"
+#include "tests/graph/lockstep.h"
 
 namespace intaglio::models {
 namespace {
@@ -49,19 +50,6 @@ std::vector<Step> StepsFor(const Graph& graph, int64_t vocab_size) {
   return steps;
 }
 
-std::vector<float> GatherFloats(Collectives& group, std::span<const float> own) {
-  const auto size = static_cast<size_t>(group.size()), rank = static_cast<size_t>(group.rank());
-  std::vector<int64_t> counts(size), borders(size + 1);
-  for (size_t i = 0; i <= size; ++i) borders[i] = static_cast<int64_t>(i * sizeof(int64_t));
-  counts[rank] = std::ssize(own);
-  group.AllGather(std::as_writable_bytes(std::span(counts)), borders);
-  for (size_t i = 0; i < size; ++i) borders[i + 1] = borders[i] + counts[i] * static_cast<int64_t>(sizeof(float));
-  std::vector<float> all(static_cast<size_t>(borders.back()) / sizeof(float));
-  std::ranges::copy(own, all.begin() + borders[rank] / static_cast<int64_t>(sizeof(float)));
-  group.AllGather(std::as_writable_bytes(std::span(all)), borders);
-  return all;
-}
-
 // What a graph gave, step by step.
 struct Outcome {
   Graph graph;
@@ -85,11 +73,9 @@ std::vector<Outcome> RunRanks(const Subject& subject, const RankPlace& degrees) 
   std::vector<Outcome> outcomes(static_cast<size_t>(degrees.tp_degree));
   collectives::ThreadGroup group(degrees.tp_degree);
   group.Run([&](Collectives& rank) {
-    const graph::RankExchange exchange{.all_reduce = [&](std::span<float> values) { rank.AllReduce(values); },
-                                       .all_gather = [&](std::span<const float> own) { return GatherFloats(rank, own); }};
     RankPlace place = degrees;
     place.rank = rank.rank();
-    outcomes[static_cast<size_t>(place.rank)] = RunRank(subject, place, exchange);
+    outcomes[static_cast<size_t>(place.rank)] = RunRank(subject, place, graph::ExchangeOver(rank));
   });
   return outcomes;
 }

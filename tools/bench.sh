@@ -11,6 +11,10 @@ for program in build/release/benchmarks/*; do
     "$program"
   fi
 done
+if [[ -x build/release/collectives_mpi_benchmark ]]; then
+  echo "=== collectives_mpi_benchmark"
+  tests/mpi/run.sh -n 2 build/release/collectives_mpi_benchmark
+fi
 if [[ -f $bundle/manifest.json ]]; then
   echo "=== Gemma 3 270M, bf16 weights"
   "$intaglio" run "$bundle" -p "$(head -c 4000 LICENSE)" --max-tokens 128 --ignore-eos > /dev/null

@@ -39,7 +39,7 @@ tidy() {
 check "C++ layout (make format repairs it)" layout
 check "functions of at most 50 lines and 5 parameters" "$bin/lizard" -l cpp -L 50 -a 5 -C 1000 -w src include
 check "Python" "$bin/ruff" check --quiet tools tests python
-check "shell" "$bin/shellcheck" tools/*.sh .ci/run
+check "shell" "$bin/shellcheck" tools/*.sh tests/mpi/*.sh .ci/run
 if [[ ${TIDY:-} != none ]]; then
   tools/build.sh release build.ninja > /dev/null  # configures, for the compile commands; nothing is compiled
   check "clang-tidy" tidy

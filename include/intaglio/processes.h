@@ -14,6 +14,8 @@ class Processes {
 
   [[nodiscard]] virtual int rank() const noexcept = 0;
   [[nodiscard]] virtual int size() const noexcept = 0;
+  // Whether this rank is the one to tell people of an error, so that they hear of it once: rank 0, or another that knows more.
+  [[nodiscard]] virtual bool is_speaker() const noexcept = 0;
   // On ranks other than 0: opens the bundles that rank 0 opens and computes its part of every step, until rank 0 lets go. Throws Error of
   // this rank or, kUnavailable and the like, of another: then all ranks end.
   virtual void Follow() = 0;

@@ -2,10 +2,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <new>
 
 #include "cli/commands.h"
 #include "cli/terminal.h"
+#include "intaglio/processes.h"
 
 namespace {
 
@@ -20,7 +22,7 @@ constexpr const char* kFooter = R"(Examples:
 
 `intaglio COMMAND --help` explains each command. INTAGLIO_ISA=scalar|avx2|avx512 forces an instruction set.)";
 
-int Run(int argc, char** argv) {
+int Run(int argc, char** argv, std::unique_ptr<intaglio::Processes>& processes) {
   CLI::App app{"Intaglio engraves a language model once and prints from it many times.", "intaglio"};
   app.set_version_flag("--version", "intaglio " INTAGLIO_VERSION);
   app.require_subcommand(1);
@@ -37,19 +39,27 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : kWrongUsage;  // --help and --version arrive here too, as 0
   }
+  // Under mpirun the process of rank 0 is the one that the user talks to.
+  processes = intaglio::Processes::Join();
+  if (processes != nullptr && processes->rank() > 0) {
+    processes->Follow();
+    return 0;
+  }
   return command();
+}
+
+int Fail(const std::unique_ptr<intaglio::Processes>& processes, const char* message) {
+  if (processes == nullptr || processes->is_speaker()) intaglio::cli::PrintError(message);
+  return kFailed;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::unique_ptr<intaglio::Processes> processes;
   try {
-    return Run(argc, argv);
-  } catch (const std::bad_alloc&) {
-    intaglio::cli::PrintError("out of memory");
-    return kFailed;
-  } catch (const std::exception& e) {
-    intaglio::cli::PrintError(e.what());
-    return kFailed;
+    return Run(argc, argv, processes);
+  } catch (const std::bad_alloc&) { return Fail(processes, "out of memory"); } catch (const std::exception& e) {
+    return Fail(processes, e.what());
   }
 }

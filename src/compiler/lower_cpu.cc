@@ -1,6 +1,7 @@
 #include "compiler/lower_cpu.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "base/assert.h"
@@ -8,13 +9,13 @@
 #include "base/strings.h"
 #include "compiler/arena_values.h"
 #include "compiler/call_params.h"
+#include "compiler/lower_sample.h"
 #include "compiler/passes/rewrite.h"
 #include "graph/infer.h"
 #include "kernels/attention_table.h"
 #include "kernels/kv_layout.h"
 #include "kernels/params.h"
 #include "kernels/workspace.h"
-#include "layers/shard.h"
 
 namespace intaglio::compiler {
 namespace {
@@ -93,7 +94,7 @@ class Lowering {
   [[nodiscard]] int64_t SampleBytes(const Node& node) const {
     const int64_t outputs = ShapeOf(node.inputs[0])[0], vocab = std::get<graph::SampleAttrs>(node.attrs).vocab;
     if (vocab == 0) return kernels::SampleWorkspaceBytes(outputs, ShapeOf(node.inputs[0])[1]);
-    return kernels::SampleWorkspaceBytes(outputs, vocab) + 2 * outputs * (vocab + kernels::kLanes) * static_cast<int64_t>(sizeof(float));
+    return kernels::SampleRanksWorkspaceBytes(outputs, vocab, ShapeOf(node.inputs[0])[1]);
   }
 
   // Rows of a step, or its output rows: decided where rows are gathered, inherited by all that follows.
@@ -145,30 +146,11 @@ class Lowering {
     const Node& node = graph_.nodes[index];
     if (node.op == Op::kSlice) return;
     Call call = LowerToCall(index);
-    if (node.op == Op::kSample && std::get<graph::SampleAttrs>(node.attrs).vocab != 0) return LowerSharedSample(node, call, calls);
-    calls.push_back(std::move(call));
-  }
-
-  void LowerSharedSample(const Node& node, const Call& sample, std::vector<Call>& calls) const {
-    const int64_t outputs = ShapeOf(node.inputs[0])[0], vocab = std::get<graph::SampleAttrs>(node.attrs).vocab,
-                  stride = (vocab + kernels::kLanes - 1) / kernels::kLanes * kernels::kLanes;
-    const Operand& workspace = sample.operands[2];
-    Operand full = workspace, staging = workspace, rest = workspace;
-    full.rows = outputs, full.cols = vocab, full.stride = stride, full.bytes = static_cast<uint64_t>(outputs * stride) * 4;
-    staging.offset += full.bytes, staging.rows = 1, staging.cols = staging.stride = outputs * vocab, staging.bytes = static_cast<uint64_t>(outputs * vocab) * 4;
-    rest.offset = staging.offset + (staging.bytes + 63) / 64 * 64;
-    rest.bytes -= rest.offset - workspace.offset;
-    rest.cols = rest.stride = static_cast<int64_t>(rest.bytes / 4);
-    Call gather{.kernel = "all_gather", .label = sample.label, .operands = {full, sample.operands[1], staging}, .ints = {}, .floats = {}};
-    gather.ints[kernels::kDomain] = sample.ints[kernels::kDomain];
-    for (int r = 0; r <= 8; ++r) {
-      const graph::RankPlace place{.rank = std::min(r, graph_.place.tp_degree), .tp_degree = graph_.place.tp_degree};
-      gather.ints[static_cast<size_t>(r)] = layers::PlainSegments(vocab)[static_cast<size_t>(place.first_segment())];
+    if (node.op != Op::kSample || std::get<graph::SampleAttrs>(node.attrs).vocab == 0) {
+      calls.push_back(std::move(call));
+    } else {
+      std::ranges::move(ShareSample(call, graph_.place, std::get<graph::SampleAttrs>(node.attrs).vocab), std::back_inserter(calls));
     }
-    calls.push_back(gather);
-    Call decide = sample;
-    decide.operands[1] = full, decide.operands[2] = rest;
-    calls.push_back(decide);
   }
 
   [[nodiscard]] Call LowerToCall(size_t index) const {

@@ -1,5 +1,5 @@
 // Reads rows of a weight out of the checkpoint's tensors, whatever part of them they are: whole matrices, every second row, columns of a
-// stack of transposed matrices. One reader a task; not thread-safe.
+// stack of transposed matrices, and of each row a rank's part. One reader a task; not thread-safe.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -18,12 +18,13 @@ class SourceReader {
   // Rows [begin, begin + count) of the stacked sources, as f32.   REQUIRES: out.size() is count times the weight's columns
   void Read(int64_t begin, int64_t count, std::span<float> out);
   // The same bit for bit.   REQUIRES: IsBf16()
-  void ReadBf16(int64_t begin, int64_t count, std::span<uint16_t> out) const;
-  // True if every row is stored as bfloat16 in one piece.
+  void ReadBf16(int64_t begin, int64_t count, std::span<uint16_t> out);
+  // True if every row, or the part of it that counts, is stored as bfloat16 in one piece.
   [[nodiscard]] static bool IsBf16(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint);
 
  private:
   void ReadSource(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
+  void ReadMatrix(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
   void ReadColumns(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
   void ReadMxfp4(const graph::WeightSource& source, int64_t begin, int64_t count, std::span<float> out);
 
@@ -31,6 +32,7 @@ class SourceReader {
   const checkpoint::Checkpoint& checkpoint_;
   const graph::WeightSource* cached_ = nullptr;   // whose matrix, or whole small tensor, is in cache_
   std::vector<float> cache_, exponents_;
+  std::vector<uint16_t> bf16_rows_;
 };
 
 }  // namespace intaglio::compiler

@@ -26,16 +26,16 @@ int64_t WeightSource::rows() const {
   return 0;
 }
 
-int64_t WeightSource::cols() const {
+int64_t WeightSource::whole_cols() const {
   switch (view) {
     case SourceView::kRows:
-      return shape.size() == 1 ? 1 : num_k > 0 ? num_k : shape.back();
+      return shape.size() == 1 ? 1 : shape.back();
     case SourceView::kColumns:
-      return num_k > 0 ? num_k : shape[shape.size() - 2];
+      return shape[shape.size() - 2];
     case SourceView::kElements:
       return 1;
     case SourceView::kMxfp4Rows:
-      return num_k > 0 ? num_k : 2 * shape.back() * shape[shape.size() - 2];
+      return 2 * shape.back() * shape[shape.size() - 2];
   }
   return 0;
 }

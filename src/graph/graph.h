@@ -72,9 +72,10 @@ struct WeightSource {
   std::string scales{};  // kMxfp4Rows
   bool operator==(const WeightSource&) const = default;
 
-  // Rows that it contributes, and elements of each.
+  // Rows that it contributes, and elements of each; whole_cols() are those that the view has.
   [[nodiscard]] int64_t rows() const;
-  [[nodiscard]] int64_t cols() const;
+  [[nodiscard]] int64_t cols() const { return num_k > 0 ? num_k : whole_cols(); }
+  [[nodiscard]] int64_t whole_cols() const;
 };
 // A weight as the layer that uses it declares it: loader, sharder, packer and parity test all walk these.
 struct Weight {

@@ -61,7 +61,7 @@ class Run {
 
  private:
   struct Meaning;
-  static constexpr auto Meanings();
+  struct Meanings;
 
   [[nodiscard]] std::span<const float> In(const Node& node, size_t i) const {
     const Value& value = graph_.value(node.inputs[i]);
@@ -304,8 +304,8 @@ struct Run::Meaning {
   void (Run::*run)(const Node&);
 };
 
-constexpr auto Run::Meanings() {
-  return std::to_array<Meaning>({
+struct Run::Meanings {
+  static constexpr auto kAll = std::to_array<Meaning>({
       {Op::kEmbedding, &Run::Embedding},
       {Op::kMatMul, &Run::MatMul},
       {Op::kRmsNorm, &Run::RmsNorm},
@@ -354,12 +354,11 @@ constexpr auto Run::Meanings() {
       {Op::kGatherRows, &Run::GatherRows},
       {Op::kSample, &Run::Sample},
   });
-}
+};
 
 void Run::Execute(const Node& node) {
-  static constexpr auto kMeanings = Meanings();
-  static_assert(HasEveryOp(kMeanings));
-  (this->*kMeanings[static_cast<size_t>(node.op)].run)(node);
+  static_assert(HasEveryOp(Meanings::kAll));
+  (this->*Meanings::kAll[static_cast<size_t>(node.op)].run)(node);
 }
 
 }  // namespace

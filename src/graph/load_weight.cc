@@ -28,13 +28,14 @@ std::vector<float> LoadWeight(const Weight& weight, const Interpreter::ReadTenso
     if (source.view == SourceView::kMxfp4Rows) part = UnpackMxfp4(part, read(source.scales));
     const int64_t rows = source.rows(), cols = source.cols();
     const bool is_transposed = source.view == SourceView::kColumns;
-    const int64_t row_stride = is_transposed ? 1 : cols, col_stride = is_transposed ? source.shape.back() : 1;
-    const int64_t base = is_transposed ? (source.matrix * source.shape[source.shape.size() - 2] + source.first_k) * source.shape.back() : 0;
+    const int64_t row_stride = is_transposed ? 1 : source.whole_cols(), col_stride = is_transposed ? source.shape.back() : 1;
+    const int64_t base = (is_transposed ? source.matrix * source.whole_cols() + source.first_k : source.first_k) * col_stride;
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t row = base + (source.first_row + i * source.row_step) * row_stride;
       for (int64_t col = 0; col < cols; ++col) data.push_back(part[static_cast<size_t>(row + col * col_stride)]);
     }
   }
+  if (weight.add == 0) return data;   // -0 stays what it is
   for (float& element : data) element += weight.add;
   return data;
 }

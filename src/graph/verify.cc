@@ -41,11 +41,12 @@ void CheckSource(const Weight& weight, const WeightSource& source) {
   const WeightSource whole{.name = source.name, .shape = source.shape, .view = source.view};
   Check(source.first_row >= 0 && source.row_step >= 1 && source.first_row + (source.rows() - 1) * source.row_step < whole.rows(), "source ",
         source.name, " of ", weight.name, " takes rows from ", source.first_row, " by ", source.row_step, " beyond its ", whole.rows());
-  const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (whole.rows() * whole.cols()) : 1;
+  const int64_t matrices = source.view == SourceView::kColumns ? source.shape.num_elements() / (whole.rows() * source.whole_cols()) : 1;
   Check(source.matrix >= 0 && source.matrix < matrices, "source ", source.name, " of ", weight.name, " is matrix ", source.matrix, " of ", matrices);
-  const bool is_within = source.first_k >= 0 && source.num_k >= 0 && source.first_k <= whole.cols() && source.num_k <= whole.cols() - source.first_k;
-  Check(is_within && (source.num_k > 0 || source.first_k == 0), "source ", source.name, " of ", weight.name, " takes ", source.num_k, " of ",
-        whole.cols(), " elements of a ", source.view == SourceView::kColumns ? "column" : "row", " from ", source.first_k);
+  const int64_t cols = source.whole_cols();
+  const bool is_within = source.first_k >= 0 && source.num_k >= 0 && source.first_k <= cols && source.num_k <= cols - source.first_k;
+  Check(is_within && (source.num_k > 0 || source.first_k == 0), "source ", source.name, " of ", weight.name, " takes ", source.num_k, " of ", cols,
+        " elements of a ", source.view == SourceView::kColumns ? "column" : "row", " from ", source.first_k);
   const bool is_matrix = weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts;
   Check(!is_matrix || source.cols() == weight.shape.back(), "source ", source.name, " has shape ", source.shape, ", the weight ", weight.name, " ",
         weight.shape);
@@ -143,24 +144,47 @@ void CheckValues(const Graph& graph) {
   }
 }
 
+// Whether a node makes but this rank's part of a sum.
+bool MakesPart(const Graph& graph, const Node& node) {
+  switch (node.op) {
+    case Op::kMatMul:
+      return std::get<MatMulAttrs>(node.attrs).leaves != kNumSegments;
+    case Op::kExpertMatMul:
+      return std::get<ExpertAttrs>(node.attrs).leaves != kNumSegments;
+    case Op::kExpertCombine:
+      return std::get<ExpertAttrs>(node.attrs).num_groups != kNumSegments;
+    case Op::kEmbedding:
+    case Op::kSquareSum:
+    case Op::kZeros:
+    case Op::kExpertIsolate:
+      return !graph.place.is_alone();
+    default:
+      return false;
+  }
+}
+
 // Walks the nodes in execution order with what is known at each point.
 class Walk {
  public:
-  explicit Walk(const Graph& graph) : graph_(graph), is_made_(graph.values.size()), is_stale_(graph.values.size()) {
+  explicit Walk(const Graph& graph) : graph_(graph), is_made_(graph.values.size()), is_stale_(graph.values.size()), is_part_(graph.values.size()) {
     for (size_t i = 0; i < graph.values.size(); ++i) is_made_[i] = graph.values[i].source != Source::kNode;
   }
 
   void Visit(const Node& node) {
     for (ValueId id : node.inputs) CheckUse(id);
     const std::vector<Value> expected = InferOutputs(graph_, node);
+    CheckParts(node);
     Check(node.outputs.size() == expected.size(), Name(node.op), " has ", node.outputs.size(), " outputs, expected ", expected.size());
     for (size_t i = 0; i < expected.size(); ++i) CheckMade(node.outputs[i], expected[i]);
     const bool updates = node.op == Op::kKvUpdate || (!node.inputs.empty() && graph_.value(node.inputs[0]).source == Source::kState);
     if (updates) is_stale_[static_cast<size_t>(node.inputs[0])] = true;
+    if (MakesPart(graph_, node)) is_part_[static_cast<size_t>(node.outputs[0])] = true;
   }
 
   void Finish() const {
     for (size_t i = 0; i < is_made_.size(); ++i) Check(is_made_[i], "no node makes value %", i, " ", graph_.values[i].label);
+    for (const auto& [name, id] : graph_.probes) Check(!IsPart(id), "probe ", name, " is a part of a sum");
+    for (ValueId id : {graph_.logits, graph_.embeddings}) Check(!IsPart(id), "the graph's result is a part of a sum");
   }
 
  private:
@@ -168,6 +192,15 @@ class Walk {
     Check(IsInRange(id, is_made_.size()), "reads value %", id, " of ", is_made_.size());
     Check(is_made_[static_cast<size_t>(id)], "reads value %", id, " before it is made");
     Check(!is_stale_[static_cast<size_t>(id)], "reads KV cache or state %", id, " after it was updated");
+  }
+  [[nodiscard]] bool IsPart(ValueId id) const { return IsInRange(id, is_part_.size()) && is_part_[static_cast<size_t>(id)]; }
+  // Parts are for AllReduce, and it for them. Otherwise a rank would take its part for the sum, or the sum be taken once a rank.
+  void CheckParts(const Node& node) const {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const bool is_for_parts = node.op == Op::kAllReduce || (node.op == Op::kExpertIsolate && i == 0);
+      Check(is_for_parts == IsPart(node.inputs[i]), Name(node.op), is_for_parts ? " reads what is no part of a sum, %" : " reads a part of a sum, %",
+            node.inputs[i]);
+    }
   }
   void CheckMade(ValueId id, const Value& expected) {
     Check(IsInRange(id, is_made_.size()), "makes value %", id, " of ", is_made_.size());
@@ -181,7 +214,7 @@ class Walk {
   }
 
   const Graph& graph_;
-  std::vector<bool> is_made_, is_stale_;
+  std::vector<bool> is_made_, is_stale_, is_part_;
 };
 
 void CheckResult(const Graph& graph, ValueId id, std::string_view name, DType dtype, int64_t cols) {

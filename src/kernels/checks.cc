@@ -117,7 +117,7 @@ const char* CheckNormBy(const KernelCall& call) noexcept {
   const Tensor& sums = call[2];
   if (!IsMatrix(sums) || sums.cols != 1 || sums.rows != call[0].rows) return "the sums are not one column as long as the input";
   if (!IsRow(call[3], call[0].cols)) return "the norm's weight is not one row as wide as the input";
-  return call.params.ints[norm_params::kWidth] < call[0].cols ? "the norm's width is less than the input's" : nullptr;
+  return call.params.ints[norm_params::kWidth] < 1 ? "the norm is not over a number of columns" : nullptr;  // of all ranks; a rank may have copies
 }
 
 const char* CheckAddBias(const KernelCall& call) noexcept {

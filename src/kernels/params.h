@@ -163,7 +163,19 @@ enum Int { kMode = 0 /* 0: first, 1: mean */ };
 // gather_rows: out, x                                                                  out[i] = x[output_rows[i]]
 // sample: ids i32 [outputs, 1], logits, W, [logprobs f32: per output 1 + 2 * kMaxLogprobs numbers: log-probability of the chosen id,
 //   then the top ids (as i32 bits) and their log-probabilities, most likely first]
+// Where ranks share the vocabulary (sample_ranks.h has the order, and what the collectives among them do):
+// sample_local, sample_draw, sample_pick: logits [outputs, columns of the rank's segments], W
+// sample_decide: ids i32 [outputs, 1], W, [logprobs, as above]
+// sample_gather_results, sample_gather_candidates: W. Collectives, not kernels.
 namespace sample_params {
+enum Int {   // of these, not of sample
+  kVocab = 0 /* columns of all ranks */,
+  kFirstSegment = 1 /* of the rank's canonical segments, whose columns are SegmentBorder's */,
+  kNumSegments = 2,
+  kOutputs = 3 /* rows of ids */,
+  kHasLogprobs = 4 /* 1: sample_decide has log-probabilities */,
+  kRound = 5 /* of sample_gather_results: 0 after sample_local, 1 after sample_draw */
+};
 inline constexpr int kMaxLogprobs = 20;
 inline constexpr int kLogprobCols = 1 + 2 * kMaxLogprobs;
 }  // namespace sample_params

@@ -15,7 +15,9 @@ struct SegmentResult {
   float maximum[kLanes], raw_maximum[kLanes];
   float best_value = 0.0f, race_value = 0.0f, sum = 0.0f, raw_sum = 0.0f;
   int32_t best_id = 0, race_id = 0;
-  int32_t padding[10] = {};
+  float best_raw = 0.0f, race_raw = 0.0f;   // raw logits of those two
+  float first_raw = 0.0f;                   // of column 0: segment 0 alone has it
+  int32_t padding[7] = {};
 };
 static_assert(sizeof(SegmentResult) % kAlignment == 0);
 

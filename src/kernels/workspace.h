@@ -10,5 +10,7 @@ namespace intaglio::kernels {
 // Partial results per (row, head, span) when few rows attend to a long context. 0 where a task walks all spans itself.
 [[nodiscard]] int64_t AttentionWorkspaceBytes(int64_t rows, int64_t heads, int64_t kv_heads, int64_t v_dim, int64_t max_context);
 [[nodiscard]] int64_t SampleWorkspaceBytes(int64_t outputs, int64_t vocab);
+// Of a rank that has `cols` of a vocabulary that ranks share: the same W in all of its sampling calls.
+[[nodiscard]] int64_t SampleRanksWorkspaceBytes(int64_t outputs, int64_t vocab, int64_t cols);
 
 }  // namespace intaglio::kernels

@@ -6,6 +6,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/params.h"
+#include "kernels/sample_ranks.h"
 
 namespace intaglio::runtime {
 namespace {
@@ -21,13 +22,15 @@ const char* CheckAllReduce(const KernelCall& call) {
   return kernels::CheckDomain(call);
 }
 
-const char* CheckAllGather(const KernelCall& call, int num_ranks) {
+const char* CheckAllGather(const KernelCall& call, int rank, int num_ranks) {
   const Tensor &out = call[0], &x = call[1], &workspace = call[2];
-  if (!kernels::IsMatrix(out) || !kernels::IsMatrix(x) || x.rows != out.rows) return "input and output are not f32 matrices of as many rows";
+  if (!kernels::IsMatrix(out) || (x.is_present() && (!kernels::IsMatrix(x) || x.rows != out.rows)))
+    return "input and output are not f32 matrices of as many rows";
   if (!kernels::IsMatrix(workspace) || workspace.rows != 1 || workspace.cols / out.rows < out.cols) return "the workspace is too small";
   const int64_t* borders = &call.params.ints[kernels::gather_params::kBorders];
   if (borders[0] != 0 || borders[num_ranks] != out.cols || !std::is_sorted(borders, borders + num_ranks + 1))
     return "the ranks' columns do not make up the output";
+  if ((x.is_present() ? x.cols : 0) != borders[rank + 1] - borders[rank]) return "the input has not the rank's columns";
   return kernels::CheckDomain(call);
 }
 
@@ -39,7 +42,7 @@ void AllReduce(const KernelCall& call, const StepView& view, collectives::Collec
   group.AllReduce({x.f32(), static_cast<size_t>((rows - 1) * x.stride + x.cols)});
 }
 
-// In the workspace a rank's rows lie together, rank after rank.
+// A rank without columns has no x. In the workspace a rank's rows lie together, rank after rank.
 void AllGather(const KernelCall& call, const StepView& view, collectives::Collectives& group) {
   const Tensor &out = call[0], &x = call[1];
   const int64_t rows = std::min(kernels::LiveRows(call, view), out.rows);
@@ -56,20 +59,31 @@ void AllGather(const KernelCall& call, const StepView& view, collectives::Collec
   }
 }
 
+// Of bytes of W, all ranks' shares one after the other.
+void Gather(const kernels::SampleGather& gather, collectives::Collectives& group) {
+  if (gather.bytes.empty()) return;
+  group.AllGather(gather.bytes, std::span(gather.borders).first(static_cast<size_t>(group.size()) + 1));
+}
+
 }  // namespace
 
 std::optional<CollectiveKind> CollectiveOf(std::string_view kernel) noexcept {
   if (kernel == "all_reduce") return CollectiveKind::kAllReduce;
   if (kernel == "all_gather") return CollectiveKind::kAllGather;
+  if (kernel == "sample_gather_results") return CollectiveKind::kGatherResults;
+  if (kernel == "sample_gather_candidates") return CollectiveKind::kGatherCandidates;
   return std::nullopt;
 }
 
-const char* CheckCollective(CollectiveKind kind, const KernelCall& call, int num_ranks) noexcept {
+const char* CheckCollective(CollectiveKind kind, const KernelCall& call, const collectives::Collectives& group) noexcept {
   switch (kind) {
     case CollectiveKind::kAllReduce:
       return CheckAllReduce(call);
     case CollectiveKind::kAllGather:
-      return CheckAllGather(call, num_ranks);
+      return CheckAllGather(call, group.rank(), group.size());
+    case CollectiveKind::kGatherResults:
+    case CollectiveKind::kGatherCandidates:
+      return kernels::CheckSampleGather(call, group.rank(), group.size());
   }
   return "it is unknown";
 }
@@ -80,6 +94,11 @@ void RunCollective(CollectiveKind kind, const KernelCall& call, const StepView& 
       return AllReduce(call, view, group);
     case CollectiveKind::kAllGather:
       return AllGather(call, view, group);
+    case CollectiveKind::kGatherResults:
+      return Gather(kernels::GatherOfResults(call, view, group.size()), group);
+    case CollectiveKind::kGatherCandidates:
+      Gather(kernels::GatherOfCandidateBytes(call, view, group.size()), group);
+      return Gather(kernels::PackCandidates(call, view, group.size()), group);
   }
 }
 

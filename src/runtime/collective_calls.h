@@ -9,12 +9,12 @@
 
 namespace intaglio::runtime {
 
-enum class CollectiveKind : uint8_t { kAllReduce, kAllGather };
+enum class CollectiveKind : uint8_t { kAllReduce, kAllGather, kGatherResults, kGatherCandidates };
 
 // Nullopt: a kernel's name.
 [[nodiscard]] std::optional<CollectiveKind> CollectiveOf(std::string_view kernel) noexcept;
 // Null when operands and numbers fit together, else what is wrong, as Kernel::Check.
-[[nodiscard]] const char* CheckCollective(CollectiveKind kind, const kernels::KernelCall& call, int num_ranks) noexcept;
+[[nodiscard]] const char* CheckCollective(CollectiveKind kind, const kernels::KernelCall& call, const collectives::Collectives& group) noexcept;
 // Over the live rows of the step. Throws the group's Error.   REQUIRES: CheckCollective passed
 void RunCollective(CollectiveKind kind, const kernels::KernelCall& call, const kernels::StepView& view, collectives::Collectives& group);
 

@@ -73,7 +73,7 @@ CpuDevice::ResolvedCall CpuDevice::Resolve(const bundle::Call& call, kernels::Is
   }
   resolved.call.params = {.ints = call.ints, .floats = call.floats};
   if (collective) resolved.collective = *collective;
-  const char* fault = collective ? CheckCollective(*collective, resolved.call, group_->size()) : resolved.kernel->check(resolved.call);
+  const char* fault = collective ? CheckCollective(*collective, resolved.call, *group_) : resolved.kernel->check(resolved.call);
   Require(fault == nullptr, ErrorCode::kDataLoss, "call ", call.label, " (", call.kernel,
           ") of the plan cannot run: ", fault == nullptr ? "" : fault);
   return resolved;

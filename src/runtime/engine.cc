@@ -7,13 +7,12 @@
 #include "base/fail.h"
 #include "kernels/params.h"
 #include "runtime/batch.h"
-#include "runtime/cpu_device.h"
 #include "runtime/kv_cache.h"
+#include "runtime/make_device.h"
 #include "runtime/plan_check.h"
 #include "runtime/probe.h"
 #include "runtime/rope_rows.h"
 #include "runtime/step_check.h"
-#include "runtime/thread_ranks.h"
 
 namespace intaglio {
 namespace {
@@ -76,21 +75,6 @@ Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& option
   return bundle;
 }
 
-// One rank computes on this thread and its pool, several on threads of their own.
-std::unique_ptr<runtime::Device> MakeDevice(const Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
-  const int num_ranks = bundle.manifest.tp_degree;
-  const runtime::PlacementOptions placement = runtime::PlacementOptionsOf(options);
-  if (num_ranks == 1) {
-    const runtime::RankCpus place = runtime::PlaceSingleRank(placement);
-    BindThisThread(place);
-    return std::make_unique<runtime::CpuDevice>(bundle, isa, place);
-  }
-  return std::make_unique<runtime::ThreadRanks>(
-      bundle,
-      runtime::ThreadRanks::Options{
-          .isa = isa, .places = runtime::PlaceRanks(runtime::ReadTopology(), num_ranks, placement), .verify_checksums = options.verify_checksums});
-}
-
 // What the ranks of a bundle hold together.
 bundle::MemoryPlan TotalMemory(const bundle::Manifest& manifest) {
   if (manifest.ranks.empty()) return manifest.memory;
@@ -141,7 +125,7 @@ class BundleEngine final : public Engine {
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
         rope_rows_(bundle_.manifest),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
-        device_(MakeDevice(bundle_, isa, options)),
+        device_(runtime::MakeDevice(bundle_, isa, options)),
         info_(MakeInfo(bundle_.manifest, isa, device_->num_threads())),
         is_in_step_(static_cast<size_t>(info_.max_slots)),
         outputs_(static_cast<size_t>(MaxOutputs(bundle_.plans))) {

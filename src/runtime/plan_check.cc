@@ -28,6 +28,8 @@ uint32_t WrittenOperands(std::string_view kernel) {
   if (kernel == "attention") return 1u << 0 | 1u << 3;
   if (kernel == "all_gather") return 1u << 0 | 1u << 2;
   if (HasState(kernel)) return 1u << 0 | 1u << 1;
+  if (kernel == "sample_decide") return 1u << 0 | 1u << 1 | 1u << 2;
+  if (kernel.starts_with("sample_")) return 1u << 0 | 1u << 1;
   if (kernel == "sample") return 1u << 0 | 1u << 2 | 1u << 3;
   return 1u << 0;
 }
@@ -48,6 +50,9 @@ class CallChecker {
     if (kernel == "rope" || kernel == "norm_rope") CheckRotation();
     if (kernel == "scale_by_position" || kernel == "add_position")
       CheckAtLeast(operand(2).rows, manifest_.max_context, "rows of the table of positions for a context");
+    if (kernel.starts_with("sample_"))
+      Require(call_.ints[kernels::sample_params::kVocab] == manifest_.vocab_size, "samples from a vocabulary of ",
+              call_.ints[kernels::sample_params::kVocab], ", the bundle's has ", manifest_.vocab_size);
     if (kernel == "sample") CheckAtLeast(operand(1).cols, manifest_.vocab_size, "logits for a vocabulary");
     if (kernel == "kv_write") CheckKvCache(operand(0));
     if (kernel == "attention") CheckKvCache(operand(2));
@@ -85,7 +90,9 @@ class CallChecker {
     const int64_t domain = call_.ints[kernels::kDomain];
     Require(domain == 0 || domain == 1, "has no domain ", domain);
     const int64_t capacity = domain == static_cast<int64_t>(kernels::Domain::kRows) ? plan_.rows : plan_.outputs;
-    CheckAtLeast(operand(call_.kernel == "kv_write" ? 1 : 0).rows, capacity, "rows for a step");
+    const bool is_shared_sampling = call_.kernel.starts_with("sample_");   // begins with a workspace
+    const int64_t rows = is_shared_sampling ? call_.ints[kernels::sample_params::kOutputs] : operand(call_.kernel == "kv_write" ? 1 : 0).rows;
+    CheckAtLeast(rows, capacity, "rows for a step");
     if (call_.kernel == "gather_rows" || call_.kernel == "pool") CheckAtLeast(operand(1).rows, plan_.rows, "rows to gather from, in a step");
   }
 

@@ -25,7 +25,8 @@ constexpr graph::Segments kSegments{0, 1, 2, 3, 4, 5, 6, 7, 8};
 // A graph of 2 rows of width 8 under construction, from embedding to sampler.
 class SmallGraph {
  public:
-  SmallGraph() {
+  explicit SmallGraph(const graph::RankPlace& place = {}) {
+    graph_.place = place;
     graph_.rows = graph_.outputs = 2, graph_.max_context = 16;
     root_ = std::make_unique<Builder>(graph_);
     table_ = root_->Weight("table", {5, 8}, Shard::kVocab, Layout::kMatmul);
@@ -213,6 +214,14 @@ TEST(RemoveDeadCode, KeepsUpdatesOfTheKvCache) {
   SmallGraph g;
   (void)KvUpdate(g.In("attn"), g.In("attn").Cache({.kv_heads = 2, .head_dim = 4}), g.x(), g.x());
   EXPECT_EQ(g.After(RemoveDeadCode, g.Norm("norm", g.x(), 8)), "kv_update rms_norm");
+}
+
+TEST(RemoveDeadCode, KeepsWhatARankBringsToTheOthersOnly) {
+  SmallGraph g({.rank = 1, .tp_degree = 2});
+  const Builder b = g.In("q_norm");
+  (void)AllReduce(b, Zeros(b, 1));
+  (void)AllGather(b, {}, {0, 8, 8, 8, 8, 8, 8, 8, 8});
+  EXPECT_EQ(g.After(RemoveDeadCode, g.Norm("norm", g.x(), 8)), "zeros all_reduce all_gather rms_norm");
 }
 
 TEST(AliasKvDeathTest, AStaleCacheIsABug) {

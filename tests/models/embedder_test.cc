@@ -4,21 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/safetensors.h"
 #include "graph/interpreter.h"
-#include "models/decoder.h"
 #include "tests/base/temporary_folder.h"
+#include "tests/models/embedder_fixture.h"
 
 namespace intaglio::models {
 namespace {
 
 using checkpoint::HfConfig;
-
-const std::string kFixtures = INTAGLIO_SOURCE_DIR "/tests/fixtures/";
 
 EmbedderModule Module(const std::string& kind, const std::string& path = {}, const std::string& config = "{}") {
   return {.type = "sentence_transformers.models." + kind, .path = path, .config = HfConfig::Parse(config, path + "/config.json")};
@@ -84,36 +79,6 @@ TEST(ParseEmbedder, RefusesWithTheFileAndWhatIsSupported) {
   EXPECT_TRUE(Contains(RefusalOf(kUnsupported, Module("Transformer"), pooled(kMean), Module("CNN")), "module 2 is"));
 }
 
-// A fixture's model, as an embedder.
-struct Fixture {
-  std::unique_ptr<checkpoint::Checkpoint> checkpoint;
-  checkpoint::SafetensorsFile golden;
-  std::unique_ptr<Model> model;
-
-  explicit Fixture(const std::string& name, bool has_prefix)
-      : checkpoint(checkpoint::Checkpoint::Open(kFixtures + name)),
-        golden(checkpoint::SafetensorsFile::Open(kFixtures + name + "/golden.safetensors")) {
-    const HfConfig config = HfConfig::Parse(checkpoint->config_json(), "config.json");
-    std::vector<EmbedderModule> modules;
-    for (const auto& module : checkpoint->sentence_modules()) {
-      modules.push_back({.type = module.type, .path = module.path, .config = HfConfig::Parse(module.config_json, module.path)});
-    }
-    model = ParseModel(config, {.embedder = ParseEmbedder(modules, config.Int("hidden_size"), "modules.json"), .has_prefix = has_prefix});
-  }
-  [[nodiscard]] std::vector<float> Floats(const std::string& name) const {
-    const TensorView tensor = golden.tensor(name);
-    std::vector<float> values(tensor.bytes.size() / sizeof(float));
-    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-    return values;
-  }
-  [[nodiscard]] std::vector<float> ReadTensor(const std::string& name) const {
-    const Shape shape = checkpoint->shape(name);
-    std::vector<float> data(static_cast<size_t>(shape.num_elements()));
-    checkpoint->ReadRows(name, 0, shape.size() == 1 ? 1 : shape.num_elements() / shape.back(), data);
-    return data;
-  }
-};
-
 void ExpectNear(std::span<const float> actual, std::span<const float> expected, double tolerance) {
   ASSERT_EQ(actual.size(), expected.size());
   double worst = 0;
@@ -122,7 +87,7 @@ void ExpectNear(std::span<const float> actual, std::span<const float> expected, 
 }
 
 // Two texts of the fixture, of which one step has both.
-void ExpectMatchesTransformers(const Fixture& fixture, const std::vector<std::vector<int32_t>>& texts, bool has_hidden_states) {
+void ExpectMatchesTransformers(const EmbedderFixture& fixture, const std::vector<std::vector<int32_t>>& texts, bool has_hidden_states) {
   std::vector<int32_t> tokens, positions, slots, output_rows;
   for (size_t text = 0; text < texts.size(); ++text) {
     for (size_t i = 0; i < texts[text].size(); ++i) {
@@ -149,14 +114,14 @@ void ExpectMatchesTransformers(const Fixture& fixture, const std::vector<std::ve
 // Ids of the first two texts of golden.json.
 TEST(Embedder, BertMatchesTransformers) {
   ExpectMatchesTransformers(
-      Fixture("bert-embedding-tiny", /*has_prefix=*/false),
+      EmbedderFixture("bert-embedding-tiny", /*has_prefix=*/false),
       {{2, 229, 113, 135, 43, 53, 89, 819, 35, 3}, {2,   43,  53, 89, 819, 240, 645, 86,  125, 873, 171, 125, 470, 159, 47,  118, 74,  75, 109,
                                                     153, 396, 80, 86, 16,  285, 254, 975, 316, 153, 396, 80,  845, 86,  608, 463, 418, 18, 3}},
       /*has_hidden_states=*/true);
 }
 
 TEST(Embedder, BidirectionalGemma3MatchesTransformersOverItsHalvedWindow) {
-  const Fixture fixture("gemma3-embedding-tiny", /*has_prefix=*/false);
+  const EmbedderFixture fixture("gemma3-embedding-tiny", /*has_prefix=*/false);
   ExpectMatchesTransformers(
       fixture,
       {{2, 328, 345, 379, 417, 374, 369, 316, 327, 387, 338, 687, 304, 1},
@@ -170,7 +135,7 @@ TEST(Embedder, BidirectionalGemma3MatchesTransformersOverItsHalvedWindow) {
 }
 
 TEST(Embedder, Qwen3MatchesTransformersAtTheLastToken) {
-  const Fixture fixture("qwen3-embedding-tiny", /*has_prefix=*/true);
+  const EmbedderFixture fixture("qwen3-embedding-tiny", /*has_prefix=*/true);
   ExpectMatchesTransformers(fixture,
                             {{54, 71, 270, 308, 265, 220, 42, 53, 284, 64, 544, 30, 960},
                              {32,  220, 42, 53, 284, 64,  544, 220, 395, 68,  79,  82,  290, 631, 82,  352, 290, 903, 341, 298, 276, 392, 267,
@@ -180,7 +145,7 @@ TEST(Embedder, Qwen3MatchesTransformersAtTheLastToken) {
 }
 
 TEST(Embedder, NamesWeightsAsAModelWithoutAHeadDoes) {
-  const graph::Graph graph = Fixture("qwen3-embedding-tiny", /*has_prefix=*/false).model->Build({.rows = 1, .outputs = 1, .max_context = 8});
+  const graph::Graph graph = EmbedderFixture("qwen3-embedding-tiny", /*has_prefix=*/false).model->Build({.rows = 1, .outputs = 1, .max_context = 8});
   for (const graph::Weight& weight : graph.weights) EXPECT_FALSE(weight.name.starts_with("model.")) << weight.name;
 }
 

@@ -13,6 +13,7 @@ namespace intaglio::collectives {
 namespace {
 
 constexpr uint64_t kProtocol = 0x31304f4741544e49u;   // "INTAGO01": changes with the frames
+// About where sending everything to everybody ceases to be faster than shares; within what plugin.cc has MPI send in one piece.
 constexpr size_t kFrameBytes = 16384;
 // Of an all-reduce at a time: what is added stays in a cache, and ranks need this much memory beside the buffer.
 constexpr size_t kPieceFloats = size_t{1} << 18;

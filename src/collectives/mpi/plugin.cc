@@ -23,6 +23,9 @@ void StartMpi() {
   int is_started = 0, provided = 0;
   MPI_Initialized(&is_started);
   Require(is_started == 0, ErrorCode::kInvalidArgument, "a process can join its group once only");
+  // So that a whole frame goes in one piece, instead of 4 KiB: 4 KiB then take 1.1 us instead of 3.6, 16 KiB 3.8 instead of 6.7 (two ranks on
+  // Zen 4, Open MPI 4.1, 2026-11-24). What the user has set counts.
+  setenv("OMPI_MCA_btl_vader_eager_limit", "32768", /*replace=*/0);
   Require(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided) == MPI_SUCCESS, ErrorCode::kUnavailable, "MPI does not start");
   Require(provided >= MPI_THREAD_SERIALIZED, ErrorCode::kUnsupported, "this MPI cannot be called by more than one thread; build it with threads");
 }

@@ -12,12 +12,16 @@ using graph::Node;
 using graph::Source;
 using graph::ValueId;
 
+// What others see of a node besides its outputs: a cache, or that this rank was there when ranks met. One that has no use for what came of
+// it, such as a norm over heads of which it has none, brings its part all the same.
+bool HasEffect(const Node& node) { return node.op == graph::Op::kKvUpdate || node.op == graph::Op::kAllReduce || node.op == graph::Op::kAllGather; }
+
 void RemoveNodes(Graph& graph, const std::set<ValueId>& kept) {
   std::vector<int> uses = CountUses(graph);
   for (size_t i = graph.nodes.size(); i-- > 0;) {
     const Node& node = graph.nodes[i];
-    const bool is_live = node.op == graph::Op::kKvUpdate ||
-                         std::ranges::any_of(node.outputs, [&](ValueId out) { return uses[static_cast<size_t>(out)] > 0 || kept.contains(out); });
+    const bool is_live =
+        HasEffect(node) || std::ranges::any_of(node.outputs, [&](ValueId out) { return uses[static_cast<size_t>(out)] > 0 || kept.contains(out); });
     if (is_live) continue;
     for (ValueId input : node.inputs) --uses[static_cast<size_t>(input)];
     graph.nodes.erase(graph.nodes.begin() + static_cast<ptrdiff_t>(i));

@@ -51,13 +51,14 @@ void ProbabilitiesOf(const KernelCall& call, const StepView& step, int64_t outpu
   for (int stage = 0; stage < 2; ++stage) {
     for (int segment = 0; segment < kSegments; ++segment) SampleSegment(row, stage, segment, scratch);
   }
-  const Filter filter = FindFilter(row, scratch);
+  const Vectors all{.data = reinterpret_cast<const std::byte*>(row.processed), .count = ProcessedFloats(row.vocab) / kLanes};
+  const Filter filter = FindFilter(row, {&all, 1}, scratch);
   for (int s = 0; s < kSegments; ++s) {
     F32 sum = Zero();
     for (int64_t i = SegmentBorder(row.vocab, s); i < SegmentBorder(row.vocab, s + 1); i += kLanes) {
       sum = Add(sum, KeptWeights(Load(row.processed + i), filter));
     }
-    row.results[s].sum = SumLanes(sum);
+    row.result(s).sum = SumLanes(sum);
   }
   const F32 sum = Set(SumOf(row, &SegmentResult::sum));
   for (int64_t i = 0; i < row.vocab; i += kLanes) {

@@ -36,90 +36,110 @@ void ApplyPenalties(const SampleRow& row, int64_t begin, int64_t end, int32_t* c
   for_seen(std::max(request.prompt_size, 0), [&](int64_t id) { ++counts[id - begin]; });
   for_seen(0, [&](int64_t id) {
     if (counts[id - begin] == kDone) return;
-    row.processed[id] = First(Sane(Set(Penalise(request, row.raw[id], counts[id - begin]) / temperature)));
+    row.processed[id - row.first] = First(Sane(Set(Penalise(request, row.RawOf(id), counts[id - begin]) / temperature)));
     counts[id - begin] = kDone;
   });
 }
 
 void ProcessSegment(const SampleRow& row, int64_t begin, int64_t end, std::byte* scratch) {
   const F32 temperature = Set(row.is_greedy() ? 1.0f : row.request->temperature);
-  for (int64_t i = begin; i < end; i += kLanes) Store(row.processed + i, Sane(Div(LoadValues(row.raw, i, row.vocab), temperature)));
+  for (int64_t i = begin; i < end; i += kLanes) Store(row.processed + (i - row.first), Sane(Div(LoadRaw(row, i), temperature)));
   if (row.is_penalised()) ApplyPenalties(row, begin, end, reinterpret_cast<int32_t*>(scratch));
 }
 
 void FindMaxima(const SampleRow& row, int64_t begin, int64_t end, SegmentResult* result) {
   LaneBest best;
-  const float* values = row.values();
-  for (int64_t i = begin; i < end; i += kLanes) best.See(LoadValues(values, i, row.vocab), i);
+  if (row.is_processed()) {
+    for (int64_t i = begin; i < end; i += kLanes) best.See(LoadProcessed(row, i), i);
+  } else {
+    for (int64_t i = begin; i < end; i += kLanes) best.See(LoadRaw(row, i), i);
+  }
   const Best winner = Reduce(best);
   Store(result->maximum, best.value);
   result->best_value = winner.value;
   result->best_id = winner.id;
-  if (row.logprobs == nullptr) return;
+  result->best_raw = row.RawOf(winner.id);
+  if (!row.wants_logprobs) return;
   F32 raw_maximum = Set(kMinusInfinity);
-  for (int64_t i = begin; i < end; i += kLanes) raw_maximum = Max(LoadValues(row.raw, i, row.vocab), raw_maximum);
+  for (int64_t i = begin; i < end; i += kLanes) raw_maximum = Max(LoadRaw(row, i), raw_maximum);
   Store(result->raw_maximum, raw_maximum);
 }
 
-// Sum over columns [begin, end) of e^(value - maximum). What is past the vocabulary adds nothing.
-float SumWeights(const SampleRow& row, const float* values, int segment, float maximum) {
+// Sum over a segment's columns of e^(value - maximum), where load(row, i) has 16 values. What is past the vocabulary adds nothing.
+template <typename LoadAt>
+float SumWeights(const SampleRow& row, int segment, float maximum, LoadAt load) {
   F32 sum = Zero();
   for (int64_t i = SegmentBorder(row.vocab, segment); i < SegmentBorder(row.vocab, segment + 1); i += kLanes) {
-    const F32 x = LoadValues(values, i, row.vocab);
+    const F32 x = load(row, i);
     sum = Add(sum, SelectLess(x, Set(std::numeric_limits<float>::lowest()), Zero(), Exp(Sub(x, Set(maximum)))));
   }
   return SumLanes(sum);
 }
 
 void SumAndDraw(const SampleRow& row, int segment) {
-  SegmentResult* result = row.results + segment;
-  if (row.logprobs != nullptr) { result->raw_sum = SumWeights(row, row.raw, segment, MaximumOf(row, &SegmentResult::raw_maximum)); }
+  SegmentResult* result = &row.result(segment);
+  if (row.wants_logprobs) {
+    const float maximum = MaximumOf(row, &SegmentResult::raw_maximum);
+    result->raw_sum = SumWeights(row, segment, maximum, [](const SampleRow& r, int64_t i) { return LoadRaw(r, i); });
+  }
   if (row.is_greedy() || row.has_top_k()) return;
   const Filter open = OpenFilter(row);
   if (row.has_top_p()) {
-    result->sum = SumWeights(row, row.processed, segment, open.maximum);
+    result->sum = SumWeights(row, segment, open.maximum, [](const SampleRow& r, int64_t i) { return LoadProcessed(r, i); });
     return;
   }
   const Best winner = Race(row, open, SegmentBorder(row.vocab, segment), SegmentBorder(row.vocab, segment + 1));
   result->race_value = winner.value;
   result->race_id = winner.id;
+  result->race_raw = row.RawOf(winner.id);
 }
 
 // The segment winners' best; the earlier segment of equals, which has the lower ids.
-int32_t Winner(const SampleRow& row, float SegmentResult::* value, int32_t SegmentResult::* id) {
-  const SegmentResult* best = row.results;
+const SegmentResult& Winner(const SampleRow& row, float SegmentResult::* value) {
+  const SegmentResult* best = &row.result(0);
   for (int s = 1; s < kSegments; ++s) {
-    if (row.results[s].*value > best->*value) best = row.results + s;
+    if (row.result(s).*value > best->*value) best = &row.result(s);
   }
-  return best->*id;
+  return *best;
 }
 
-int32_t Choose(const SampleRow& row, std::byte* scratch) {
-  if (row.is_greedy()) return Winner(row, &SegmentResult::best_value, &SegmentResult::best_id);
-  if (!row.has_top_k() && !row.has_top_p()) return Winner(row, &SegmentResult::race_value, &SegmentResult::race_id);
-  return Race(row, FindFilter(row, scratch), 0, row.vocab).id;
+Choice Choose(const SampleRow& row, std::byte* scratch) {
+  if (!row.is_filtered()) return ChooseFromResults(row);
+  const Vectors all{.data = reinterpret_cast<const std::byte*>(row.processed), .count = ProcessedFloats(row.vocab) / kLanes};
+  const int32_t id = Race(row, FindFilter(row, {&all, 1}, scratch), 0, row.vocab).id;
+  return {.id = id, .raw = row.RawOf(id)};
 }
 
 }  // namespace
 
+Choice ChooseFromResults(const SampleRow& row) noexcept {
+  if (row.is_greedy()) {
+    const SegmentResult& best = Winner(row, &SegmentResult::best_value);
+    return {.id = best.best_id, .raw = best.best_raw};
+  }
+  const SegmentResult& fastest = Winner(row, &SegmentResult::race_value);
+  return {.id = fastest.race_id, .raw = fastest.race_raw};
+}
+
 SampleRow RowOf(const KernelCall& call, const StepView& step, int64_t output) noexcept {
   const Tensor &logits = call[1], &workspace = call[2], &logprobs = call[3];
   std::byte* own = workspace.data + output * SampleRowBytes(logits.cols);
-  const bool wants_logprobs = logprobs.is_present() && step.sampling[output].num_logprobs > 0;
   return {.raw = logits.f32(output),
           .processed = reinterpret_cast<float*>(own),
           .results = reinterpret_cast<SegmentResult*>(own + ProcessedFloats(logits.cols) * static_cast<int64_t>(sizeof(float))),
-          .logprobs = wants_logprobs ? logprobs.f32(output) : nullptr,
+          .wants_logprobs = logprobs.is_present() && step.sampling[output].num_logprobs > 0,
           .vocab = logits.cols,
+          .cols = logits.cols,
           .request = step.sampling + output};
 }
 
 void SampleSegment(const SampleRow& row, int stage, int segment, std::byte* scratch) noexcept {
   if (stage == 1) return SumAndDraw(row, segment);
   const int64_t begin = SegmentBorder(row.vocab, segment), end = SegmentBorder(row.vocab, segment + 1);
-  SegmentResult* result = row.results + segment;
+  SegmentResult* result = &row.result(segment);
   *result = {};
-  if (row.values() == row.processed) ProcessSegment(row, begin, end, scratch);
+  if (segment == 0) result->first_raw = row.RawOf(0);
+  if (row.is_processed()) ProcessSegment(row, begin, end, scratch);
   FindMaxima(row, begin, end, result);
 }
 
@@ -131,9 +151,12 @@ void Sample(const KernelCall& call, const StepView& step, int stage, int64_t tas
       for (int segment = 0; segment < kSegments; ++segment) SampleSegment(row, early, segment, scratch);
     }
   }
-  const int32_t chosen = Choose(row, scratch);
-  *call[0].i32(task) = chosen;
-  if (row.logprobs != nullptr) WriteLogprobs(row, chosen);
+  const Choice chosen = Choose(row, scratch);
+  *call[0].i32(task) = chosen.id;
+  if (!row.wants_logprobs) return;
+  Best top[sample_params::kMaxLogprobs];
+  const int found = TopLogits(row, 0, row.vocab, top);
+  WriteLogprobs(row, chosen.raw, {top, static_cast<size_t>(found)}, call[3].f32(task));
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

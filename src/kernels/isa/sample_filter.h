@@ -1,6 +1,8 @@
 // Which tokens of a row may be drawn, and the draw. Every filter is a threshold: top-k and top-p on the value (ties with the last
 // kept token stay), min-p on the weight e^(value - maximum).
 #pragma once
+#include <span>
+
 #include "kernels/isa/sample_row.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
@@ -11,8 +13,17 @@ struct Filter {
   float least_weight = 0.0f; // nor is its weight
 };
 
-// REQUIRES: both stages of all segments are done (the sums only where top-p is asked for without top-k).
-[[nodiscard]] Filter FindFilter(const SampleRow& row, std::byte* scratch) noexcept;
+// Vectors of 16 processed logits of neighbouring columns, ascending: a whole row's, or those that CandidateFloor leaves.
+struct Vectors {
+  const std::byte* data = nullptr;
+  int64_t count = 0, stride = kLanes * sizeof(float);   // bytes from one to the next
+};
+
+// A value that every token which a filtered row may draw is no less than. Vectors all below it may be left out: they change nothing.
+// REQUIRES: both stages of all segments
+[[nodiscard]] float CandidateFloor(const SampleRow& row) noexcept;
+// The filter of a row by its vectors. REQUIRES: both stages of all segments are done (the sums only where top-p is asked for without top-k).
+[[nodiscard]] Filter FindFilter(const SampleRow& row, std::span<const Vectors> vectors, std::byte* scratch) noexcept;
 // The filter of a row without top-k and top-p. REQUIRES: stage 0 of all segments.
 [[nodiscard]] Filter OpenFilter(const SampleRow& row) noexcept;
 
@@ -26,5 +37,12 @@ INTAGLIO_INLINE F32 KeptWeights(F32 values, const Filter& filter) {
 // Draws among the kept tokens of columns [begin, end) by an exponential race: token i arrives at E_i / weight_i, the first wins, which
 // happens with probability weight_i / sum. E_i depends on (seed, position, i) alone. Value: weight / E of the winner.
 [[nodiscard]] Best Race(const SampleRow& row, const Filter& filter, int64_t begin, int64_t end) noexcept;
+// The same among the kept tokens of one vector, that of columns [16 * unit, 16 * unit + 16).
+struct SparseRace {
+  const SampleRow& row;
+  const Filter& filter;
+  LaneBest best;
+  void See(int64_t unit, const float* values) noexcept;
+};
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -1,0 +1,64 @@
+#include "runtime/processes.h"
+
+#include <optional>
+
+#include "base/fail.h"
+#include "runtime/process_ranks.h"
+
+namespace intaglio {
+namespace {
+
+using runtime::Conversation;
+
+class JoinedProcesses;
+JoinedProcesses* joined = nullptr;   // MPI knows one group a process, and so do we
+
+class JoinedProcesses final : public Processes {
+ public:
+  explicit JoinedProcesses(std::unique_ptr<collectives::ProcessGroup> group) : group_(std::move(group)) {
+    if (rank() == 0) conversation_.emplace(group_->collectives());
+    joined = this;
+  }
+  ~JoinedProcesses() override {
+    joined = nullptr;
+    if (!conversation_) return;
+    try {
+      {
+        const Conversation::Turn turn = conversation_->TakeTurn();
+        conversation_->Say({.word = runtime::Word::kQuit});
+      }
+      conversation_.reset();
+      group_->Leave();
+    } catch (const Error&) {}   // the group has failed, which was said before
+  }
+
+  [[nodiscard]] int rank() const noexcept override { return group_->collectives().rank(); }
+  [[nodiscard]] int size() const noexcept override { return group_->collectives().size(); }
+  [[nodiscard]] bool is_speaker() const noexcept override { return group_->is_speaker(); }
+
+  void Follow() override {
+    std::vector<std::byte> body;
+    for (runtime::Header header = runtime::Hear(group_->collectives(), body); header.word != runtime::Word::kQuit;
+         header = runtime::Hear(group_->collectives(), body)) {
+      if (header.word == runtime::Word::kLoad) runtime::FollowRankZero(body, group_->collectives());
+    }
+    group_->Leave();
+  }
+
+  [[nodiscard]] Conversation* conversation() noexcept { return conversation_ ? &*conversation_ : nullptr; }
+
+ private:
+  std::unique_ptr<collectives::ProcessGroup> group_;
+  std::optional<Conversation> conversation_;   // of rank 0
+};
+
+}  // namespace
+
+std::unique_ptr<Processes> Processes::Join() {
+  auto group = collectives::ProcessGroup::Join();
+  return group == nullptr ? nullptr : std::make_unique<JoinedProcesses>(std::move(group));
+}
+
+runtime::Conversation* runtime::JoinedConversation() noexcept { return joined == nullptr ? nullptr : joined->conversation(); }
+
+}  // namespace intaglio

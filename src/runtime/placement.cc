@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdlib>
 #include <iterator>
 
@@ -158,6 +159,13 @@ RankCpus PlaceSingleRank(const PlacementOptions& options) {
   if (options.binding.value_or(Binding::kNone) != Binding::kNone) return PlaceRanks(ReadTopology(), 1, options).front();
   CheckThreads(options, 1);
   return {.num_threads = std::max(options.threads, options.threads_per_rank), .workers = options.binding ? Workers::kFloating : Workers::kPinned};
+}
+
+int SuggestedRanks(const Topology& topology) {
+  constexpr size_t kMaxRanks = 8;
+  const auto has_cpus = [](const NumaNode& node) { return !node.usable_cpus.empty(); };
+  const auto num_nodes = static_cast<size_t>(std::ranges::count_if(topology.nodes, has_cpus));
+  return static_cast<int>(std::bit_floor(std::min(num_nodes, kMaxRanks)));
 }
 
 LocalRank LocalRankFromEnvironment() {

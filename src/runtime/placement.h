@@ -49,6 +49,9 @@ struct RankCpus {
 // Throws as PlaceRanks.
 [[nodiscard]] RankCpus PlaceSingleRank(const PlacementOptions& options);
 
+// How many ranks suit the machine: one a NUMA node with usable CPUs, rounded down to a power of two, at most 8.
+[[nodiscard]] int SuggestedRanks(const Topology& topology);
+
 // A process's place among the processes that its launcher has started on this host.
 struct LocalRank {
   int rank = 0, size = 1;

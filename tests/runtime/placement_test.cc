@@ -161,6 +161,14 @@ TEST(PlaceSingleRank, IsNotBoundUnlessAskedFor) {
   EXPECT_EQ(PlaceSingleRank({.threads = 1, .binding = Binding::kCore}).cpus.size(), 1u);
 }
 
+TEST(SuggestedRanks, AreThePowerOfTwoOfNodesWithCpusAndAtMostEight) {
+  EXPECT_EQ(SuggestedRanks(MachineOf({4})), 1);
+  EXPECT_EQ(SuggestedRanks(MachineOf({4, 4})), 2);
+  EXPECT_EQ(SuggestedRanks(MachineOf({4, 0})), 1);
+  EXPECT_EQ(SuggestedRanks(MachineOf({4, 4, 4, 4, 4, 4})), 4);
+  EXPECT_EQ(SuggestedRanks(MachineOf(std::vector<int>(16, 4))), 8);
+}
+
 TEST(PlaceProcess, ProcessesThatNobodyBoundShareTheHostAsThreadsDo) {
   const Topology host = MachineOf({2, 2});
   for (int r = 0; r < 4; ++r) EXPECT_EQ(PlaceProcess(host, {.rank = r, .size = 4}, {}).cpus, (Cpus{r}));

@@ -14,6 +14,11 @@ namespace intaglio {
 
 struct EngineOptions {
   int threads = 0;                  // of all ranks together; 0: one per physical core that this process may use
+  int threads_per_rank = 0;         // 0: as many as `threads` leaves to each
+  // "none": threads run anywhere; "core": each has a core of its own, those of a rank on one NUMA node; "numa": those of a rank float over
+  // the cores of its node; empty: "core" where cores suffice. One rank computes on the thread that calls Load, which "core" and "numa" bind
+  // for good; empty binds only the threads that Load starts.
+  std::string bind{};
   std::string isa{};                // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
   bool verify_checksums = true;
   bool allow_failed_parity = false; // load a bundle whose parity gate failed at export

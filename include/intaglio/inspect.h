@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "intaglio/engine.h"
+
 namespace intaglio {
 
 enum class InspectView : uint8_t {
@@ -18,5 +20,18 @@ enum class InspectView : uint8_t {
 
 // Throws Error as Engine::Load does for a bundle that is not whole.
 [[nodiscard]] std::string Inspect(const std::filesystem::path& bundle, InspectView view);
+
+enum class TopologyView : uint8_t {
+  kText,
+  kJson,   // {"machine": {"sockets", "is_bound", "note", "nodes": [{…}]}, "ranks": [{"nodes", "cpus", "threads", …}], "suggested_tp"}
+};
+
+// This machine (sockets, NUMA nodes, memory, cores, CPUs that this process may use), and where one process that loads the bundle with these
+// options has its ranks: nodes, CPUs, threads, and bytes of weights, KV cache and arena. Throws Error as Engine::Load does for options that
+// contradict each other; checksums are not verified.
+[[nodiscard]] std::string InspectTopology(const std::filesystem::path& bundle, const EngineOptions& options, TopologyView view);
+
+// A sentence, on a machine of several NUMA nodes, that says how many ranks suit it; empty on others.
+[[nodiscard]] std::string SuggestRanks();
 
 }  // namespace intaglio

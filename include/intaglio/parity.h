@@ -58,7 +58,8 @@ struct ParityReport {
 struct ParityOptions {
   std::string dtype = "f32";   // of the weights: "f32" or "bf16"
   std::string isa;             // empty: INTAGLIO_ISA, else the best of this CPU
-  int threads = 0;
+  int threads = 0, threads_per_rank = 0;   // as EngineOptions has them
+  std::string bind{};
   // Allowed at each of kLogitBands; 0: what f32 rounding explains. Weights that are not those of the goldens (bf16 of an f32 checkpoint) are
   // held to a mean instead.
   std::array<double, 4> logit_tolerances{};

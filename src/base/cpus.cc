@@ -17,17 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
-std::vector<int> AllowedCpus() {
-  std::vector<int> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return {0};   // more CPUs than a cpu_set_t holds
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
 // The first of `cpus` of every physical core. Without sysfs every CPU is a core.
 std::vector<int> OnePerCore(const std::vector<int>& cpus, const fs::path& root) {
   std::vector<int> firsts;
@@ -77,6 +66,17 @@ double Quota(const fs::path& root) {
 }
 
 }  // namespace
+
+std::vector<int> AllowedCpus() {
+  std::vector<int> cpus;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return {0};   // more CPUs than a cpu_set_t holds
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
 
 std::vector<int> UsableCpus(const fs::path& root) {
   std::vector<int> cpus = OnePerCore(AllowedCpus(), root);

@@ -5,6 +5,8 @@
 
 namespace intaglio {
 
+// The logical CPUs that the affinity of the calling thread allows, ascending.
+[[nodiscard]] std::vector<int> AllowedCpus();
 // One logical CPU per physical core that the process's affinity allows, ascending, at least one; no more than its cgroup's CPU quota pays
 // for (version 2 or 1, every level up to the root). `root` is where /proc and /sys are.
 [[nodiscard]] std::vector<int> UsableCpus(const std::filesystem::path& root = "/");

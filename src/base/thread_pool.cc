@@ -86,17 +86,17 @@ struct ThreadPool::Impl {
   }
 };
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads, Workers workers) {
   Require(num_threads >= 0 && num_threads <= kMaxThreads, ErrorCode::kInvalidArgument, "cannot compute with ", num_threads, " threads; use 1 to ",
           kMaxThreads, ", or 0 for one per core");
   const std::vector<int> cpus = OthersAfterCurrent(UsableCpus());
   const size_t count = num_threads == 0 ? cpus.size() : static_cast<size_t>(num_threads);
   const bool fits = count <= cpus.size();
   impl_ = std::make_unique<Impl>();
-  if (!fits) impl_->spin_time = {};   // a spinning thread would keep a working one off its CPU
+  if (!fits || workers == Workers::kSharing) impl_->spin_time = {};   // a spinning thread would keep a working one off its CPU
   for (size_t i = 1; i < count; ++i) {
     std::thread& worker = impl_->workers.emplace_back([impl = impl_.get(), i] { impl->WorkerLoop(static_cast<int>(i)); });
-    if (fits) Pin(worker, cpus[i]);
+    if (fits && workers == Workers::kPinned) Pin(worker, cpus[i]);
   }
 }
 

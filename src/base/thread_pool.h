@@ -1,4 +1,4 @@
-// Fork-join over a fixed set of pinned threads. The calling thread is worker 0 and works too.
+// Fork-join over a fixed set of threads, pinned unless told otherwise. The calling thread is worker 0 and works too.
 // Tasks are handed out one by one from a shared counter, so unequal cores cost little; which worker ran a task must never
 // change a result. Idle workers spin briefly, then sleep on a futex: an idle pool uses no CPU.
 #pragma once
@@ -9,9 +9,15 @@ namespace intaglio {
 
 class ThreadPool {
  public:
+  // How workers live beside the other threads of the machine.
+  enum class Workers : uint8_t {
+    kPinned,     // each on a CPU of its own among those of the caller, if they suffice
+    kFloating,   // on any CPU of the caller; nobody else needs it as urgently
+    kSharing,    // on any CPU of the caller, where others compute as well: they never spin
+  };
   // `num_threads` workers including the caller; 0 means one per physical core that this process may run on
   // (affinity and cgroup limits respected). Throws Error kInvalidArgument for a negative or absurd number.
-  explicit ThreadPool(int num_threads);
+  explicit ThreadPool(int num_threads, Workers workers = Workers::kPinned);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/measure.h"
 #include "cli/terminal.h"
+#include "cli/thread_options.h"
 
 namespace intaglio::cli {
 namespace {
@@ -136,7 +137,7 @@ void AddBenchCommand(CLI::App& app, Command& chosen) {
   command->add_option("--depth", shape.depth, "Tokens in each sequence's KV cache before it decodes (default 0)")->check(CLI::NonNegativeNumber);
   command->add_option("--batch", shape.batch, "Sequences that decode together (default 1)")->check(CLI::PositiveNumber);
   command->add_option("--repeat", options->num_rounds, "Rounds (default 5)")->check(CLI::PositiveNumber);
-  command->add_option("--threads", options->engine.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  AddThreadOptions(command, options->engine);
   command->add_flag("--json", options->is_json, "Print one JSON object; of each figure its median and spread, [least, most]");
   command->callback([options, &chosen] { chosen = [options] { return Bench(*options); }; });
 }

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
+#include "cli/thread_options.h"
 #include "intaglio/parity.h"
 
 namespace intaglio::cli {
@@ -29,6 +30,7 @@ struct CompareOptions {
   std::filesystem::path bundle, capture, plot;
   std::vector<double> tolerances;
   ParityOptions parity;
+  EngineOptions engine;   // threads
   bool is_modules = false, is_summary = false, is_json = false;
 };
 
@@ -41,6 +43,9 @@ void WritePlot(const std::filesystem::path& path, std::span<const ParityReport> 
 int RunCompare(CompareOptions options) {
   const InterruptGuard interrupt;
   std::copy(options.tolerances.begin(), options.tolerances.end(), options.parity.logit_tolerances.begin());
+  options.parity.threads = options.engine.threads;
+  options.parity.threads_per_rank = options.engine.threads_per_rank;
+  options.parity.bind = options.engine.bind;
   std::vector<ParityReport> reports;
   ProgressBar progress;
   if (!options.bundle.empty()) {
@@ -70,7 +75,7 @@ void AddCompareCommand(CLI::App& app, Command& chosen) {
   command->add_option("--fixture", options->fixtures, "Fixture folders, instead of BUNDLE and CAPTURE")->excludes(bundle);
   command->add_flag("--modules", options->is_modules, "Compile each attention, MLP, norm and layer by itself, fed with its golden input");
   command->add_option("--dtype", options->parity.dtype, "Weights of a checkpoint: f32 (default) or bf16")->check(CLI::IsMember({"f32", "bf16"}));
-  command->add_option("--threads", options->parity.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  AddThreadOptions(command, options->engine);
   command
       ->add_option("--logit-tolerances", options->tolerances,
                    "Errors allowed at the 5, 50 and 1000 likeliest tokens and at all, e.g. 5e-4,5e-4,1e-3,1e-3 (default: what f32 rounding explains)")

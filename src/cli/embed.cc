@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "cli/commands.h"
 #include "cli/model.h"
+#include "cli/thread_options.h"
 
 namespace intaglio::cli {
 namespace {
@@ -95,7 +96,7 @@ void AddEmbedCommand(CLI::App& app, Command& chosen) {
       ->delimiter(',');
   inputs->require_option(1);
   command->add_flag("--json", options->is_json, "Print one JSON object: model, dim, and text, input_ids, embedding of each");
-  command->add_option("--threads", options->engine.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  AddThreadOptions(command, options->engine);
   command->add_flag("--allow-failed-parity", options->engine.allow_failed_parity, "Load a bundle that failed the parity gate of its export");
   command->callback([options, &chosen] { chosen = [options] { return RunEmbed(*options); }; });
 }

@@ -97,8 +97,10 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
           "Mixtures of experts: bound the rows that an expert takes of a prefill step; later rows lose it, and answers then depend on chunks "
           "and neighbours (default: no bound)")
       ->check(CLI::PositiveNumber);
-  command->add_option("--tp", options->tp_degree, "Ranks that share every layer, as threads of a process or processes of mpirun: 1 (default) to 8")
-      ->check(CLI::PositiveNumber);
+  const CLI::Option* tp =
+      command
+          ->add_option("--tp", options->tp_degree, "Ranks that share every layer, as threads of a process or processes of mpirun: 1 (default) to 8")
+          ->check(CLI::PositiveNumber);
   command
       ->add_option("--ep", options->ep_degree,
                    "Mixtures of experts: how many of the ranks share out the experts, while the others share the inside of each (default: as many as "
@@ -111,9 +113,14 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   const auto capture = std::make_shared<std::filesystem::path>();
   command->add_option("--validate", *capture, "Compare the bundle with a capture of Transformers; the verdict becomes part of it")
       ->check(CLI::ExistingDirectory);
-  command->callback([options, capture, &chosen] {
+  command->callback([options, capture, tp, &chosen] {
     options->gate = MakeGate(*capture);
-    chosen = [options] { return RunExport(*options); };
+    chosen = [options, has_chosen_ranks = tp->count() > 0] {
+      const int exit_code = RunExport(*options);
+      if (const std::string suggestion = has_chosen_ranks ? "" : SuggestRanks(); exit_code == 0 && !suggestion.empty())
+        PrintNote("note: " + suggestion);
+      return exit_code;
+    };
   });
 }
 

@@ -12,6 +12,7 @@
 #include "cli/model.h"
 #include "cli/statistics.h"
 #include "cli/terminal.h"
+#include "cli/thread_options.h"
 
 namespace intaglio::cli {
 namespace {
@@ -129,7 +130,7 @@ void AddRunCommand(CLI::App& app, Command& chosen) {
   command->add_option("--max-tokens", options->request.max_tokens, "Tokens to generate at most (default 128)")->check(CLI::NonNegativeNumber);
   command->add_flag("--ignore-eos", options->ignores_eos, "Go on after an end-of-sequence token");
   AddSamplingOptions(command, options->request.sampling);
-  command->add_option("--threads", options->engine.threads, "Threads (default: one per physical core)")->check(CLI::PositiveNumber);
+  AddThreadOptions(command, options->engine);
   command->add_flag("--allow-failed-parity", options->engine.allow_failed_parity, "Run a bundle that export --validate found wrong");
   CLI::Option* json =
       command->add_flag("--json", options->is_json, "Print one JSON object: prompt_ids, ids, text, finish_reason, timings, memory")->excludes(chat);

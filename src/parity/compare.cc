@@ -164,7 +164,9 @@ void RunFixture(const Capture& capture, const ParityOptions& options, ParityRepo
           .force = false,
           .keep_probes = true,
           .on_progress = {}});
-  const auto engine = Engine::Load(bundle, {.threads = options.threads, .isa = options.isa, .verify_checksums = true});
+  const auto engine = Engine::Load(
+      bundle,
+      {.threads = options.threads, .threads_per_rank = options.threads_per_rank, .bind = options.bind, .isa = options.isa, .verify_checksums = true});
   DescribeEngine(*engine, report);
   if (capture.is_embedder()) return RunEmbedder(capture, capture.folder, *engine, report);
   for (ParityCheck& check : parity::CheckTexts(capture.folder, capture.golden)) report.checks.push_back(std::move(check));
@@ -190,7 +192,12 @@ ParityReport CompareFixture(const fs::path& fixture, const ParityOptions& option
 
 ParityReport CompareBundle(const fs::path& bundle, const fs::path& folder, const ParityOptions& options) {
   const Capture capture(folder);
-  const auto engine = Engine::Load(bundle, {.threads = options.threads, .isa = options.isa, .verify_checksums = true, .allow_failed_parity = true});
+  const auto engine = Engine::Load(bundle, {.threads = options.threads,
+                                            .threads_per_rank = options.threads_per_rank,
+                                            .bind = options.bind,
+                                            .isa = options.isa,
+                                            .verify_checksums = true,
+                                            .allow_failed_parity = true});
   ParityReport report;
   report.fixture = capture.folder.filename().string();
   DescribeEngine(*engine, report);

@@ -79,7 +79,7 @@ class CompiledModule final : public Module {
         history_(1, bundle_.manifest.max_context),
         rope_rows_(bundle_.manifest),
         batch_(plan_.rows, plan_.outputs),
-        device_(bundle_, spec.isa.empty() ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(spec.isa), spec.threads),
+        device_(bundle_, spec.isa.empty() ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(spec.isa), {.num_threads = spec.threads}),
         tokens_(static_cast<size_t>(plan_.rows)) {}
 
   [[nodiscard]] const std::string& from() const override { return ends_.from; }

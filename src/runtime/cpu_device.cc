@@ -31,8 +31,8 @@ void RunTask(void* context, int64_t task, int worker) noexcept {
 
 }  // namespace
 
-CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads, collectives::Collectives* group)
-    : bundle_(bundle), group_(group), pool_(num_threads) {
+CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, collectives::Collectives* group)
+    : bundle_(bundle), group_(group), pool_(place.num_threads, place.workers) {
   kv_cache_ = Pages(bundle.manifest.memory.kv_cache, Pages::Fill::kNow, "the KV cache");
   arena_ = Pages(ArenaBytes(bundle), Pages::Fill::kNow, "the arena");
   scratch_ = Pages(static_cast<uint64_t>(pool_.num_threads()) * kernels::kScratchBytes, Pages::Fill::kOnUse, "the threads' scratch memory");

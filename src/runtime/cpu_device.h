@@ -8,15 +8,17 @@
 #include "runtime/collective_calls.h"
 #include "runtime/device.h"
 #include "runtime/pages.h"
+#include "runtime/placement.h"
 
 namespace intaglio::runtime {
 
 class CpuDevice final : public Device {
  public:
-  // `bundle` must outlive it, and `group`, which only a rank of several has. Throws Error: kDataLoss for a call that its kernel forbids,
+  // `bundle` must outlive it, and `group`, which only a rank of several has. The calling thread computes too and touches all memory first: it
+  // has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
   // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice. REQUIRES: CheckPlans
   // (plan_check.h) passed
-  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, int num_threads, collectives::Collectives* group = nullptr);
+  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, collectives::Collectives* group = nullptr);
 
   void Run(size_t plan, const kernels::StepView& view) override;
   // Of a rank of several: its own columns.

@@ -7,15 +7,12 @@
 #include "base/fail.h"
 #include "kernels/params.h"
 #include "runtime/batch.h"
-#include "runtime/cpu_device.h"
 #include "runtime/kv_cache.h"
+#include "runtime/make_device.h"
 #include "runtime/plan_check.h"
 #include "runtime/probe.h"
-#include "runtime/process_ranks.h"
-#include "runtime/processes.h"
 #include "runtime/rope_rows.h"
 #include "runtime/step_check.h"
-#include "runtime/thread_ranks.h"
 
 namespace intaglio {
 namespace {
@@ -78,34 +75,6 @@ Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& option
   return bundle;
 }
 
-// A bundle states its ranks: as many processes as have joined, or threads where this one is alone.
-void RequireRanks(const Bundle& bundle, int num_processes) {
-  const int num_ranks = bundle.manifest.tp_degree;
-  Require(num_processes == num_ranks, ErrorCode::kInvalidArgument, bundle.path.string(), ": the bundle is for ", num_ranks,
-          num_ranks == 1 ? " rank" : " ranks", ", but ", num_processes, " processes were started; start ", num_ranks,
-          num_ranks == 1 ? "" : " (or none: then ranks are threads)", ", or make a bundle for them with: intaglio export CHECKPOINT OUT --tp ",
-          num_processes);
-}
-
-// One rank computes on this thread and its pool, several on threads of their own or in processes that have joined.
-std::unique_ptr<runtime::Device> MakeDevice(const Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
-  const int num_ranks = bundle.manifest.tp_degree;
-  if (runtime::Conversation* conversation = runtime::JoinedConversation()) {
-    RequireRanks(bundle, conversation->group().size());
-    const runtime::RankOptions ranks{.isa = options.isa.empty() ? std::nullopt : std::optional(isa),
-                                     .num_threads = options.threads / num_ranks,
-                                     .verify_checksums = options.verify_checksums};
-    return std::make_unique<runtime::ProcessRanks>(bundle, isa, ranks, *conversation);
-  }
-  if (num_ranks == 1) return std::make_unique<runtime::CpuDevice>(bundle, isa, options.threads);
-  Require(options.threads == 0 || options.threads >= num_ranks, ErrorCode::kInvalidArgument, bundle.path.string(), ": ", options.threads,
-          " threads are too few for the ", num_ranks, " ranks of the bundle");
-  return std::make_unique<runtime::ThreadRanks>(
-      bundle, runtime::ThreadRanks::Options{.isa = isa,
-                                            .places = runtime::PlaceRanks(num_ranks, options.threads / num_ranks),
-                                            .verify_checksums = options.verify_checksums});
-}
-
 // What the ranks of a bundle hold together.
 bundle::MemoryPlan TotalMemory(const bundle::Manifest& manifest) {
   if (manifest.ranks.empty()) return manifest.memory;
@@ -156,7 +125,7 @@ class BundleEngine final : public Engine {
         history_(bundle_.manifest.max_slots, bundle_.manifest.max_context),
         rope_rows_(bundle_.manifest),
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
-        device_(MakeDevice(bundle_, isa, options)),
+        device_(runtime::MakeDevice(bundle_, isa, options)),
         info_(MakeInfo(bundle_.manifest, isa, device_->num_threads())),
         is_in_step_(static_cast<size_t>(info_.max_slots)),
         outputs_(static_cast<size_t>(MaxOutputs(bundle_.plans))) {

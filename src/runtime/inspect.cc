@@ -1,7 +1,6 @@
 #include "intaglio/inspect.h"
 
 #include <algorithm>
-#include <iomanip>
 #include <map>
 #include <sstream>
 #include <tuple>
@@ -10,6 +9,7 @@
 #include "base/strings.h"
 #include "bundle/bundle.h"
 #include "kernels/attention_table.h"
+#include "runtime/labelled_text.h"
 
 namespace intaglio {
 namespace {
@@ -18,32 +18,15 @@ using bundle::Bundle;
 using bundle::Manifest;
 using bundle::Plan;
 
-constexpr int kLabelWidth = 26, kNumberWidth = 12;
+constexpr int kNumberWidth = 12;
 
-class Text {
- public:
-  template <typename... Parts>
-  Text& Line(std::string_view label, const Parts&... parts) {
-    out_ << "  " << std::left << std::setw(kLabelWidth) << label;
-    ((out_ << parts), ...);
-    out_ << '\n';
-    return *this;
-  }
-  Text& Heading(std::string_view heading) {
-    out_ << (out_.tellp() > 0 ? "\n" : "") << heading << '\n';
-    return *this;
-  }
-  [[nodiscard]] std::string str() && { return std::move(out_).str(); }
-
- private:
-  std::ostringstream out_;
-};
+using runtime::LabelledText;
 
 std::string Right(const std::string& text) { return std::string(text.size() < kNumberWidth ? kNumberWidth - text.size() : 0, ' ') + text; }
 
 std::string Bytes(uint64_t bytes) { return StrCat(Right(FormatBytes(bytes)), "  (", bytes, " bytes)"); }
 
-void DescribeModel(const Bundle& bundle, Text& text) {
+void DescribeModel(const Bundle& bundle, LabelledText& text) {
   const Manifest& m = bundle.manifest;
   text.Heading(bundle.path.string());
   text.Line("model", m.architecture, " (", m.model_type, "), from ", m.source);
@@ -63,12 +46,12 @@ void DescribeModel(const Bundle& bundle, Text& text) {
     text.Line("experts", "capacity factor ", m.capacity_factor, " in prefill: rows may lose experts, answers depend on steps");
 }
 
-void DescribeMemory(const bundle::MemoryPlan& memory, Text& text) {
+void DescribeMemory(const bundle::MemoryPlan& memory, LabelledText& text) {
   text.Line("weights", Bytes(memory.weights)).Line("KV cache", Bytes(memory.kv_cache)).Line("arena", Bytes(memory.arena));
   text.Line("tokenizer", Bytes(memory.tokenizer)).Line("total", Bytes(memory.total()));
 }
 
-void DescribeMemory(const Manifest& m, Text& text) {
+void DescribeMemory(const Manifest& m, LabelledText& text) {
   if (m.ranks.empty()) {
     text.Heading("Memory plan");
     return DescribeMemory(m.memory, text);
@@ -80,7 +63,7 @@ void DescribeMemory(const Manifest& m, Text& text) {
 }
 
 // Those of one name and size share a line.
-void DescribeStates(const Manifest& m, Text& text) {
+void DescribeStates(const Manifest& m, LabelledText& text) {
   std::map<std::tuple<std::string, int64_t, int64_t>, std::vector<const bundle::StateEntry*>> kinds;
   for (const bundle::StateEntry& state : m.states) kinds[{state.name, state.floats, state.entries}].push_back(&state);
   for (const auto& [kind, states] : kinds) {
@@ -92,7 +75,7 @@ void DescribeStates(const Manifest& m, Text& text) {
   }
 }
 
-void DescribeKvCache(const Manifest& m, Text& text) {
+void DescribeKvCache(const Manifest& m, LabelledText& text) {
   text.Heading(m.ranks.empty() ? "KV cache" : "KV cache of rank 0");
   for (size_t group = 0; group < m.kv_groups.size(); ++group) {
     uint64_t bytes = 0;
@@ -109,7 +92,7 @@ void DescribeKvCache(const Manifest& m, Text& text) {
   DescribeStates(m, text);
 }
 
-void DescribeGraphs(const Bundle& bundle, Text& text) {
+void DescribeGraphs(const Bundle& bundle, LabelledText& text) {
   text.Heading(bundle.manifest.ranks.empty() ? "Graphs" : "Graphs of rank 0");
   for (const Plan& plan : bundle.plans) {
     text.Line(StrCat(Name(plan.phase), "  "), plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ",
@@ -117,13 +100,13 @@ void DescribeGraphs(const Bundle& bundle, Text& text) {
   }
 }
 
-void DescribeFiles(const Manifest& m, Text& text) {
+void DescribeFiles(const Manifest& m, LabelledText& text) {
   text.Heading("Files (checksums fine)");
   for (const auto& [name, file] : m.files) text.Line(name, Right(FormatBytes(file.bytes)), "  ", file.hash);
 }
 
 // What export --validate found.
-void DescribeParity(const Manifest& m, Text& text) {
+void DescribeParity(const Manifest& m, LabelledText& text) {
   if (!m.parity) return;
   const ParityGate& gate = *m.parity;
   text.Heading(StrCat("Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
@@ -193,7 +176,7 @@ std::string Json(const Bundle& bundle) {
 }
 
 std::string Summary(const Bundle& bundle) {
-  Text text;
+  LabelledText text;
   DescribeModel(bundle, text);
   DescribeMemory(bundle.manifest, text);
   DescribeKvCache(bundle.manifest, text);
@@ -204,7 +187,7 @@ std::string Summary(const Bundle& bundle) {
 }
 
 std::string Memory(const Manifest& manifest) {
-  Text text;
+  LabelledText text;
   DescribeMemory(manifest, text);
   return std::move(text).str();
 }

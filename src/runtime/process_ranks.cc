@@ -16,14 +16,15 @@ namespace {
 
 // kLoad's body: this, then the path.
 struct LoadBody {
-  int32_t isa = -1, num_threads = 0;   // isa -1: the best
-  uint64_t verifies_checksums = 0;
+  int32_t isa = -1, threads_per_rank = 0, binding = -1;   // -1: the best isa, the usual binding
+  int32_t verifies_checksums = 0;
 };
 
 std::vector<std::byte> EncodeLoad(const RankOptions& options, const std::string& path) {
   const LoadBody body{.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
-                      .num_threads = options.num_threads,
-                      .verifies_checksums = options.verify_checksums ? 1u : 0u};
+                      .threads_per_rank = options.placement.threads_per_rank,
+                      .binding = options.placement.binding ? static_cast<int32_t>(*options.placement.binding) : -1,
+                      .verifies_checksums = options.verify_checksums ? 1 : 0};
   std::vector<std::byte> bytes(sizeof body + path.size());
   std::memcpy(bytes.data(), &body, sizeof body);
   std::memcpy(bytes.data() + sizeof body, path.data(), path.size());
@@ -47,6 +48,13 @@ void LoadTogether(collectives::Collectives& group, const LoadFunction& load) {
     }
     group.AllGather(are_ready, borders);
   }
+}
+
+// Binds the calling thread, and so those that it starts, for as long as the process lives.
+RankCpus TakePlace(const PlacementOptions& options) {
+  RankCpus place = PlaceProcess(ReadTopology(), LocalRankFromEnvironment(), options);
+  BindThisThread(place);
+  return place;
 }
 
 // Every rank has its own columns of the row, and receives the others'.
@@ -75,7 +83,8 @@ ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, const
   const Conversation::Turn turn = conversation_.TakeTurn();
   OrAbort(conversation_.group(), [&] {
     conversation_.Say({.word = Word::kLoad}, EncodeLoad(options, bundle.path.string()));
-    LoadTogether(conversation_.group(), [&] { device_ = std::make_unique<CpuDevice>(bundle, isa, options.num_threads, &conversation_.group()); });
+    const RankCpus place = TakePlace(options.placement);
+    LoadTogether(conversation_.group(), [&] { device_ = std::make_unique<CpuDevice>(bundle, isa, place, &conversation_.group()); });
     Agree(bundle, conversation_.group());
   });
 }
@@ -117,15 +126,19 @@ void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& g
     LoadBody options;
     Require(load.size() >= sizeof options, ErrorCode::kDataLoss, "rank 0 opens a bundle in a way that this version does not know");
     std::memcpy(&options, load.data(), sizeof options);
+    Require(options.binding >= -1 && options.binding <= static_cast<int32_t>(Binding::kNuma), ErrorCode::kDataLoss,
+            "rank 0 binds threads in a way that this version does not know");
+    const RankCpus place = TakePlace({.threads_per_rank = options.threads_per_rank,
+                                      .binding = options.binding < 0 ? std::nullopt : std::optional(static_cast<Binding>(options.binding))});
     const auto path = load.subspan(sizeof options);
     bundle::Bundle bundle;
     std::unique_ptr<CpuDevice> device;
     LoadTogether(group, [&] {
-      bundle = bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0,
-                                    group.rank());
+      bundle =
+          bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0, group.rank());
       CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
       const kernels::Isa isa = options.isa < 0 ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(Name(static_cast<kernels::Isa>(options.isa)));
-      device = std::make_unique<CpuDevice>(bundle, isa, options.num_threads, &group);
+      device = std::make_unique<CpuDevice>(bundle, isa, place, &group);
     });
     Agree(bundle, group);
     ReceivedStep step(bundle);

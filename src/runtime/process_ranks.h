@@ -10,13 +10,14 @@
 #include "runtime/conversation.h"
 #include "runtime/cpu_device.h"
 #include "runtime/device.h"
+#include "runtime/placement.h"
 
 namespace intaglio::runtime {
 
 // How a rank computes.
 struct RankOptions {
   std::optional<kernels::Isa> isa{};   // none: the best that each rank's CPU has, which does not change a bit
-  int num_threads = 0;                 // of each rank; 0: those of its CPUs
+  PlacementOptions placement{};        // of each rank (OfEachRank)
   bool verify_checksums = true;
 };
 

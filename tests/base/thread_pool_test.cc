@@ -115,6 +115,32 @@ TEST(ThreadPool, AnIdlePoolUsesNoCpu) {
   EXPECT_LT(CpuSeconds() - before, 0.1);   // spinning would take 0.8 s on two CPUs
 }
 
+// The CPUs that worker 1 may use.
+std::vector<int> CpusOfAWorker(ThreadPool::Workers workers) {
+  struct Seen {
+    std::atomic<int> arrived = 0;
+    std::vector<int> cpus;
+  } seen;
+  ThreadPool pool(2, workers);
+  pool.ParallelFor(
+      2,
+      [](void* context, int64_t, int worker) noexcept {
+        auto& s = *static_cast<Seen*>(context);
+        if (worker == 1) s.cpus = AllowedCpus();
+        ++s.arrived;
+        while (s.arrived < 2) std::this_thread::yield();   // so that each of the two has a task
+      },
+      &seen);
+  return seen.cpus;
+}
+
+TEST(ThreadPool, OnlyPinnedWorkersHaveACpuOfTheirOwn) {
+  if (UsableCpus().size() < 2) GTEST_SKIP() << "needs two CPUs";
+  EXPECT_EQ(CpusOfAWorker(ThreadPool::Workers::kPinned).size(), 1u);
+  EXPECT_EQ(CpusOfAWorker(ThreadPool::Workers::kFloating), AllowedCpus());
+  EXPECT_EQ(CpusOfAWorker(ThreadPool::Workers::kSharing), AllowedCpus());
+}
+
 TEST(ThreadPool, ZeroMeansTheUsableCpus) {
   EXPECT_EQ(ThreadPool(0).num_threads(), static_cast<int>(UsableCpus().size()));
   EXPECT_GE(ThreadPool(0).num_threads(), 1);

@@ -28,8 +28,12 @@ def test_help_teaches_by_examples(command):
         ["run", "bundle", "--chat", "--json"],
         ["run", "bundle", "-p", "x", "--temperature", "-1"],
         ["run", "bundle", "-p", "x", "--threads", "0"],
+        ["run", "bundle", "-p", "x", "--threads-per-rank", "0"],
+        ["run", "bundle", "-p", "x", "--bind", "socket"],
         ["inspect"],
         ["inspect", "bundle", "--plan", "--graph"],
+        ["inspect", "bundle", "--plan", "--topology"],
+        ["inspect", "bundle", "--bind", "core"],
         ["compare"],
     ],
 )

@@ -1,0 +1,44 @@
+#include "runtime/make_device.h"
+
+#include "base/fail.h"
+#include "runtime/cpu_device.h"
+#include "runtime/placement.h"
+#include "runtime/process_ranks.h"
+#include "runtime/processes.h"
+#include "runtime/thread_ranks.h"
+
+namespace intaglio::runtime {
+namespace {
+
+// A bundle states its ranks: as many processes as have joined, or threads where this one is alone.
+void RequireRanks(const bundle::Bundle& bundle, int num_processes) {
+  const int num_ranks = bundle.manifest.tp_degree;
+  Require(num_processes == num_ranks, ErrorCode::kInvalidArgument, bundle.path.string(), ": the bundle is for ", num_ranks,
+          num_ranks == 1 ? " rank" : " ranks", ", but ", num_processes, " processes were started; start ", num_ranks,
+          num_ranks == 1 ? "" : " (or none: then ranks are threads)", ", or make a bundle for them with: intaglio export CHECKPOINT OUT --tp ",
+          num_processes);
+}
+
+}  // namespace
+
+std::unique_ptr<Device> MakeDevice(const bundle::Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
+  const int num_ranks = bundle.manifest.tp_degree;
+  const PlacementOptions placement = PlacementOptionsOf(options);
+  if (Conversation* conversation = JoinedConversation()) {
+    RequireRanks(bundle, conversation->group().size());
+    const RankOptions ranks{.isa = options.isa.empty() ? std::nullopt : std::optional(isa),
+                            .placement = OfEachRank(placement, num_ranks),
+                            .verify_checksums = options.verify_checksums};
+    return std::make_unique<ProcessRanks>(bundle, isa, ranks, *conversation);
+  }
+  if (num_ranks == 1) {
+    const RankCpus place = PlaceSingleRank(placement);
+    BindThisThread(place);
+    return std::make_unique<CpuDevice>(bundle, isa, place);
+  }
+  return std::make_unique<ThreadRanks>(
+      bundle,
+      ThreadRanks::Options{.isa = isa, .places = PlaceRanks(ReadTopology(), num_ranks, placement), .verify_checksums = options.verify_checksums});
+}
+
+}  // namespace intaglio::runtime

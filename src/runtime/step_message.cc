@@ -23,9 +23,7 @@ void Put(const void* data, size_t bytes, std::vector<std::byte>& out) {
 
 void PutInts(const int32_t* data, int32_t count, std::vector<std::byte>& out) { Put(data, static_cast<size_t>(count) * sizeof *data, out); }
 
-bool NeedsHistory(const SamplingRow& row) {
-  return row.repetition_penalty != 1.0f || row.presence_penalty != 0.0f || row.frequency_penalty != 0.0f;
-}
+bool NeedsHistory(const SamplingRow& row) { return row.repetition_penalty != 1.0f || row.presence_penalty != 0.0f || row.frequency_penalty != 0.0f; }
 
 // The rows of a slot are neighbours: true for the first of them.
 bool BeginsSlot(const int32_t* slots, int32_t row) { return row == 0 || slots[row] != slots[row - 1]; }

@@ -31,6 +31,7 @@ class SmallGraph {
     root_ = std::make_unique<Builder>(graph_);
     table_ = root_->Weight("table", {5, 8}, Shard::kVocab, Layout::kMatmul);
     x_ = Embedding(root_->In("embed"), table_, 1.0f);
+    if (!place.is_alone()) x_ = AllReduce(root_->In("embed"), x_);
   }
   [[nodiscard]] Builder In(const std::string& scope) const { return root_->InLayer(0).In(scope); }
   [[nodiscard]] ValueRef x() const { return x_; }

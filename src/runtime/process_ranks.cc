@@ -17,14 +17,27 @@ namespace {
 // kLoad's body: this, then the path.
 struct LoadBody {
   int32_t isa = -1, threads_per_rank = 0, binding = -1;   // -1: the best isa, the usual binding
-  int32_t verifies_checksums = 0;
+  int32_t verifies_checksums = 0, wire = 0, overlaps = 0;
 };
 
-std::vector<std::byte> EncodeLoad(const RankOptions& options, const std::string& path) {
-  const LoadBody body{.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
+// Sums travel beside the computation where they have a way to go: on one host they would only keep a core from computing.
+bool AreOnSeveralHosts(const collectives::Collectives& group) { return LocalRankFromEnvironment().size < group.size(); }
+
+RankLink LinkOf(const LoadBody& body, collectives::Collectives& group) {
+  return {.group = &group, .wire = static_cast<collectives::Wire>(body.wire), .overlaps = body.overlaps != 0};
+}
+
+
+LoadBody BodyOf(const RankOptions& options, const collectives::Collectives& group) {
+  return {.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
                       .threads_per_rank = options.placement.threads_per_rank,
                       .binding = options.placement.binding ? static_cast<int32_t>(*options.placement.binding) : -1,
-                      .verifies_checksums = options.verify_checksums ? 1 : 0};
+          .verifies_checksums = options.verify_checksums ? 1 : 0,
+          .wire = static_cast<int32_t>(options.wire),
+          .overlaps = AreOnSeveralHosts(group) ? 1 : 0};
+}
+
+std::vector<std::byte> EncodeLoad(const LoadBody& body, const std::string& path) {
   std::vector<std::byte> bytes(sizeof body + path.size());
   std::memcpy(bytes.data(), &body, sizeof body);
   std::memcpy(bytes.data() + sizeof body, path.data(), path.size());
@@ -82,9 +95,10 @@ ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, const
     : bundle_(bundle), conversation_(conversation) {
   const Conversation::Turn turn = conversation_.TakeTurn();
   OrAbort(conversation_.group(), [&] {
-    conversation_.Say({.word = Word::kLoad}, EncodeLoad(options, bundle.path.string()));
+    const LoadBody body = BodyOf(options, conversation_.group());
+    conversation_.Say({.word = Word::kLoad}, EncodeLoad(body, bundle.path.string()));
     const RankCpus place = TakePlace(options.placement);
-    LoadTogether(conversation_.group(), [&] { device_ = std::make_unique<CpuDevice>(bundle, isa, place, &conversation_.group()); });
+    LoadTogether(conversation_.group(), [&] { device_ = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(body, conversation_.group())); });
     Agree(bundle, conversation_.group());
   });
 }
@@ -138,7 +152,7 @@ void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& g
           bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0, group.rank());
       CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
       const kernels::Isa isa = options.isa < 0 ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(Name(static_cast<kernels::Isa>(options.isa)));
-      device = std::make_unique<CpuDevice>(bundle, isa, place, &group);
+      device = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(options, group));
     });
     Agree(bundle, group);
     ReceivedStep step(bundle);

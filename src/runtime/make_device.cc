@@ -43,9 +43,10 @@ std::unique_ptr<Device> MakeDevice(const bundle::Bundle& bundle, kernels::Isa is
     BindThisThread(place);
     return std::make_unique<CpuDevice>(bundle, isa, place);
   }
-  return std::make_unique<ThreadRanks>(
-      bundle,
-      ThreadRanks::Options{.isa = isa, .places = PlaceRanks(ReadTopology(), num_ranks, placement), .verify_checksums = options.verify_checksums, .wire = WireOf(options)});
+  return std::make_unique<ThreadRanks>(bundle, ThreadRanks::Options{.isa = isa,
+                                                                    .places = PlaceRanks(ReadTopology(), num_ranks, placement),
+                                                                    .verify_checksums = options.verify_checksums,
+                                                                    .wire = WireOf(options)});
 }
 
 }  // namespace intaglio::runtime

@@ -27,11 +27,10 @@ RankLink LinkOf(const LoadBody& body, collectives::Collectives& group) {
   return {.group = &group, .wire = static_cast<collectives::Wire>(body.wire), .overlaps = body.overlaps != 0};
 }
 
-
 LoadBody BodyOf(const RankOptions& options, const collectives::Collectives& group) {
   return {.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
-                      .threads_per_rank = options.placement.threads_per_rank,
-                      .binding = options.placement.binding ? static_cast<int32_t>(*options.placement.binding) : -1,
+          .threads_per_rank = options.placement.threads_per_rank,
+          .binding = options.placement.binding ? static_cast<int32_t>(*options.placement.binding) : -1,
           .verifies_checksums = options.verify_checksums ? 1 : 0,
           .wire = static_cast<int32_t>(options.wire),
           .overlaps = AreOnSeveralHosts(group) ? 1 : 0};

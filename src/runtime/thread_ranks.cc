@@ -98,7 +98,8 @@ void ThreadRanks::Do(Rank& rank, int index) {
       if (index > 0) rank.own = std::make_unique<const bundle::Bundle>(bundle::Bundle::Open(first_.path, options_.verify_checksums, index));
       rank.bundle = index > 0 ? rank.own.get() : &first_;
       if (index > 0) CheckManifest(rank.bundle->manifest), CheckPlans(rank.bundle->plans, rank.bundle->manifest);
-      rank.device = std::make_unique<CpuDevice>(*rank.bundle, options_.isa, options_.places[static_cast<size_t>(index)], RankLink{.group = &group_.rank(index), .wire = options_.wire, .overlaps = options_.overlaps});
+      rank.device = std::make_unique<CpuDevice>(*rank.bundle, options_.isa, options_.places[static_cast<size_t>(index)],
+                                                RankLink{.group = &group_.rank(index), .wire = options_.wire, .overlaps = options_.overlaps});
       break;
     case Job::kAgree:
       Agree(*rank.bundle, group_.rank(index));

@@ -86,6 +86,10 @@ class Lowering {
         return SampleBytes(node);
       case Op::kAllGather:
         return ShapeOf(node.outputs[0]).num_elements() * static_cast<int64_t>(sizeof(float));
+      case Op::kExpertExchange: {
+        const Shape& positions = ShapeOf(node.inputs[0]);
+        return kernels::ExpertExchangeWorkspaceBytes(positions[0], positions[1], ShapeOf(node.outputs[0])[1]);
+      }
       default:
         return 0;
     }
@@ -217,6 +221,14 @@ class Lowering {
         if (!std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.push_back(Operand{});
         call.operands.push_back(workspace);
         break;
+      case Op::kExpertExchange:
+        if (node.inputs.size() == 3) {   // in place
+          Assert(call.operands[0] == call.operands[3]);
+          call.operands.pop_back();
+        }
+        call.operands.push_back(workspace);
+        break;
+      case Op::kRowGather:
       case Op::kAllReduce:   // in place
         Assert(call.operands[0] == call.operands[1] && call.operands[0].stride < call.operands[0].cols + kernels::kLanes);
         call.operands.pop_back();

@@ -240,29 +240,28 @@ void ReadRanks(const Fields& in, int rank, Manifest& m) {
 std::string ToJson(const Manifest& m) {
   Json files = Json::object();
   for (const auto& [name, file] : m.files) files[name] = {{"bytes", file.bytes}, {"xxh3", file.hash}};
-  Json json{
-      {"format_version", m.format_version},
-      {"compiler_version", m.compiler_version},
-      {"architecture", m.architecture},
-      {"model_type", m.model_type},
-      {"source", m.source},
-      {"source_hash", m.source_hash},
-      {"numerics", m.numerics},
-      {"weight_dtype", Name(m.weight_dtype)},
-      {"tp_degree", m.tp_degree},
-      {"ep_degree", m.ep_degree},
-      {"vocab_size", m.vocab_size},
-      {"hidden_size", m.hidden_size},
-      {"num_layers", m.num_layers},
-      {"max_context", m.max_context},
-      {"max_slots", m.max_slots},
-      {"speculation", m.speculation},
-      {"prefill_buckets", m.prefill_buckets},
-      {"batch_buckets", m.batch_buckets},
-      {"eos_ids", m.eos_ids},
-      {"bos_id", m.bos_id},
-      {"pad_id", m.pad_id},
-      {"kv_groups", ToJsonList(m.kv_groups)}};
+  Json json{{"format_version", m.format_version},
+            {"compiler_version", m.compiler_version},
+            {"architecture", m.architecture},
+            {"model_type", m.model_type},
+            {"source", m.source},
+            {"source_hash", m.source_hash},
+            {"numerics", m.numerics},
+            {"weight_dtype", Name(m.weight_dtype)},
+            {"tp_degree", m.tp_degree},
+            {"ep_degree", m.ep_degree},
+            {"vocab_size", m.vocab_size},
+            {"hidden_size", m.hidden_size},
+            {"num_layers", m.num_layers},
+            {"max_context", m.max_context},
+            {"max_slots", m.max_slots},
+            {"speculation", m.speculation},
+            {"prefill_buckets", m.prefill_buckets},
+            {"batch_buckets", m.batch_buckets},
+            {"eos_ids", m.eos_ids},
+            {"bos_id", m.bos_id},
+            {"pad_id", m.pad_id},
+            {"kv_groups", ToJsonList(m.kv_groups)}};
   if (m.ranks.empty()) {
     json["kv_layers"] = ToJsonList(m.kv_layers);
     json["memory"] = ToJsonObject(m.memory);
@@ -275,6 +274,7 @@ std::string ToJson(const Manifest& m) {
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
   if (m.rope_follows_length) json["rope_follows_length"] = true;
   if (m.capacity_factor != 0) json["capacity_factor"] = m.capacity_factor;
+  if (!m.expert_dispatch.empty()) json["expert_dispatch"] = m.expert_dispatch;
   if (m.embedding) json["task"] = "embed", json["embedding"] = ToJsonObject(*m.embedding);
   if (m.parity) json["parity"] = ToJsonObject(*m.parity);
   // The source's name may be any bytes: what is not UTF-8 is replaced.
@@ -305,6 +305,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where, int r
   in.OptionalNumber("rope_switch", m.rope_switch);
   in.OptionalBool("rope_follows_length", m.rope_follows_length);
   if (json.contains("capacity_factor")) in.Real("capacity_factor", m.capacity_factor);
+  if (json.contains("expert_dispatch")) in.String("expert_dispatch", m.expert_dispatch);
   in.Number("max_slots", m.max_slots, 1);
   in.Number("speculation", m.speculation);
   in.Numbers("prefill_buckets", m.prefill_buckets, 1);

@@ -94,9 +94,11 @@ def main() -> None:
     print(f"Measured: {own.name}, {bench['isa']}, {bench['threads']} threads: decode {bench['decode_tokens_per_s']['median']:.1f} tokens/s "
           f"({shares['decode']:.0%} of read bandwidth), prefill {bench['prefill_tokens_per_s']['median']:.0f} tokens/s "
           f"({shares['prefill']:.0%} of the multiply-add peak)")
-    print(f"A rank is taken to read {options.bandwidth / 1e9:.0f} GB/s and compute {options.peak / 1e12:.1f} TFLOP/s at most, and to reach those shares\n")
+    print(f"A rank is taken to read {options.bandwidth / 1e9:.0f} GB/s and compute {options.peak / 1e12:.1f} TFLOP/s at most, and to reach "
+          "those shares\n")
     rates = {"bandwidth": options.bandwidth * shares["decode"], "peak": options.peak * shares["prefill"]}
-    print("| model | link, meeting | ranks | decode ms of one | speed-up | prefill ms of one | speed-up | with overlap |\n|---|---|---|---|---|---|---|---|")
+    print("| model | link, meeting | ranks | decode ms of one | speed-up | prefill ms of one | speed-up | with overlap |")
+    print("|---|---|---|---|---|---|---|---|")
     for model in (own, *MODELS):
         for link in LINKS:
             for ranks in link.ranks:

@@ -23,6 +23,7 @@ enum class Word : uint32_t {
 };
 
 struct Header {
+  char version[24] = {};     // of rank 0's program: first, so that every version finds it; Say fills it in
   Word word = Word::kQuit;
   uint32_t body_bytes = 0;
   uint64_t number = 0;
@@ -38,7 +39,7 @@ class Conversation {
   // Keeps reminders off the group while it lives.
   using Turn = std::unique_lock<std::mutex>;
   [[nodiscard]] Turn TakeTurn();
-  // Throws the group's Error. REQUIRES: the caller has the turn
+  // Throws the group's Error.   REQUIRES: the caller has the turn
   void Say(Header header, std::span<const std::byte> body = {});
   [[nodiscard]] collectives::Collectives& group() noexcept { return group_; }
 
@@ -53,7 +54,8 @@ class Conversation {
   std::thread reminder_;
 };
 
-// What another rank hears next, reminders left out. `body` is resized. Throws the group's Error.
+// What another rank hears next, reminders left out. `body` is resized. Throws the group's Error, and kUnavailable where rank 0 is of another
+// version.
 [[nodiscard]] Header Hear(collectives::Collectives& group, std::vector<std::byte>& body);
 
 }  // namespace intaglio::runtime

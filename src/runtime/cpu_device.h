@@ -1,6 +1,7 @@
 // The CPU as a device: walks a plan's calls, each resolved once, at load, to a kernel and absolute pointers.
 #pragma once
 #include <cstdint>
+#include <stop_token>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -16,9 +17,10 @@ class CpuDevice final : public Device {
  public:
   // `bundle` must outlive it, and `group`, which only a rank of several has. The calling thread computes too and touches all memory first: it
   // has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
-  // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice. REQUIRES: CheckPlans
-  // (plan_check.h) passed
-  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, collectives::Collectives* group = nullptr);
+  // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice, kUnavailable when somebody asks to
+  // stop. REQUIRES: CheckPlans (plan_check.h) passed
+  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, collectives::Collectives* group = nullptr,
+            const std::stop_token& stop = {});
 
   void Run(size_t plan, const kernels::StepView& view) override;
   // Of a rank of several: its own columns.

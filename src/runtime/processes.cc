@@ -1,5 +1,6 @@
 #include "runtime/processes.h"
 
+#include <exception>
 #include <optional>
 
 #include "base/fail.h"
@@ -29,7 +30,7 @@ class JoinedProcesses final : public Processes {
       }
       conversation_.reset();
       group_->Leave();
-    } catch (const Error&) {}   // the group has failed, which was said before
+    } catch (const std::exception&) {}   // the group has failed, which was said before, or fails when group_ ends without having left
   }
 
   [[nodiscard]] int rank() const noexcept override { return group_->collectives().rank(); }
@@ -37,11 +38,13 @@ class JoinedProcesses final : public Processes {
   [[nodiscard]] bool is_speaker() const noexcept override { return group_->is_speaker(); }
 
   void Follow() override {
-    std::vector<std::byte> body;
-    for (runtime::Header header = runtime::Hear(group_->collectives(), body); header.word != runtime::Word::kQuit;
-         header = runtime::Hear(group_->collectives(), body)) {
-      if (header.word == runtime::Word::kLoad) runtime::FollowRankZero(body, group_->collectives());
-    }
+    group_->Run([](collectives::Collectives& group) {
+      std::vector<std::byte> body;
+      for (runtime::Header header = runtime::Hear(group, body); header.word != runtime::Word::kQuit; header = runtime::Hear(group, body)) {
+        Require(header.word == runtime::Word::kLoad, ErrorCode::kDataLoss, "rank 0 asks for a step of a bundle that it has not opened");
+        runtime::FollowRankZero(body, group);
+      }
+    });
     group_->Leave();
   }
 

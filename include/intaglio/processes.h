@@ -10,6 +10,8 @@ class Processes {
   // Finds the others. Null when this process was started alone. Once a process; Engine::Load then runs bundles on all of them. Throws Error
   // kUnsupported when this build cannot talk to the launcher's processes, kUnavailable when they cannot be reached.
   [[nodiscard]] static std::unique_ptr<Processes> Join();
+  // Whether this process is the first, or only, one that the launcher started on this host: who tells people why Join failed.
+  [[nodiscard]] static bool IsFirstOfHost() noexcept;
   virtual ~Processes() = default;   // rank 0 lets the others go
 
   [[nodiscard]] virtual int rank() const noexcept = 0;

@@ -34,22 +34,22 @@ int Run(int argc, char** argv, std::unique_ptr<intaglio::Processes>& processes) 
   intaglio::cli::AddInspectCommand(app, command);
   intaglio::cli::AddBenchCommand(app, command);
   intaglio::cli::AddCompareCommand(app, command);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : kWrongUsage;  // --help and --version arrive here too, as 0
-  }
   // Under mpirun the process of rank 0 is the one that the user talks to.
   processes = intaglio::Processes::Join();
   if (processes != nullptr && processes->rank() > 0) {
     processes->Follow();
     return 0;
   }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : kWrongUsage;  // --help and --version arrive here too, as 0
+  }
   return command();
 }
 
 int Fail(const std::unique_ptr<intaglio::Processes>& processes, const char* message) {
-  if (processes == nullptr || processes->is_speaker()) intaglio::cli::PrintError(message);
+  if (processes == nullptr ? intaglio::Processes::IsFirstOfHost() : processes->is_speaker()) intaglio::cli::PrintError(message);
   return kFailed;
 }
 

@@ -172,9 +172,7 @@ void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& g
       CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
     });
     Agree(bundle, group);
-    LoadTogether(group, [&](const std::stop_token& stop) {
-      device = std::make_unique<CpuDevice>(bundle, ChooseIsa(options), place, &group, stop);
-    });
+    LoadTogether(group, [&](const std::stop_token& stop) { device = std::make_unique<CpuDevice>(bundle, ChooseIsa(options), place, &group, stop); });
     FollowSteps(bundle, *device, group);
   });
 }

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/fail.h"
+#include "runtime/placement.h"
 #include "runtime/process_ranks.h"
 
 namespace intaglio {
@@ -61,6 +62,8 @@ std::unique_ptr<Processes> Processes::Join() {
   auto group = collectives::ProcessGroup::Join();
   return group == nullptr ? nullptr : std::make_unique<JoinedProcesses>(std::move(group));
 }
+
+bool Processes::IsFirstOfHost() noexcept { return runtime::LocalRankFromEnvironment().rank == 0; }
 
 runtime::Conversation* runtime::JoinedConversation() noexcept { return joined == nullptr ? nullptr : joined->conversation(); }
 

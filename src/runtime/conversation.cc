@@ -27,7 +27,8 @@ void RequireOwnVersion(const Header& header) {
 
 }  // namespace
 
-Conversation::Conversation(collectives::Collectives& group) : group_(group), message_(kFirstBytes), reminder_([this] { Remind(); }) {}
+Conversation::Conversation(collectives::Collectives& group, std::function<void(const Error&)> on_failure)
+    : group_(group), on_failure_(std::move(on_failure)), message_(kFirstBytes), reminder_([this] { Remind(); }) {}
 
 Conversation::~Conversation() {
   {
@@ -59,7 +60,7 @@ void Conversation::Remind() {
     if (is_over_ || has_spoken_) continue;
     try {
       Say({.word = Word::kStillThere});
-    } catch (const Error&) { return; }   // whoever speaks next is told
+    } catch (const Error& e) { return on_failure_(e); }   // whoever speaks next is told too
   }
 }
 

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <thread>
@@ -33,7 +34,9 @@ struct Header {
 // Rank 0's side. Whoever uses the group otherwise holds a Turn.
 class Conversation {
  public:
-  explicit Conversation(collectives::Collectives& group);
+  // `on_failure` is called with the group's Error where a reminder meets it: rank 0 may have nothing to say for long. It has the turn, and
+  // runs on a thread of its own.
+  Conversation(collectives::Collectives& group, std::function<void(const Error&)> on_failure);
   ~Conversation();   // stops the reminders; says nothing more
 
   // Keeps reminders off the group while it lives.
@@ -47,6 +50,7 @@ class Conversation {
   void Remind();
 
   collectives::Collectives& group_;
+  const std::function<void(const Error&)> on_failure_;
   std::vector<std::byte> message_;
   std::mutex mutex_;
   std::condition_variable news_;

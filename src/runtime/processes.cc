@@ -17,20 +17,14 @@ JoinedProcesses* joined = nullptr;   // MPI knows one group a process, and so do
 
 class JoinedProcesses final : public Processes {
  public:
-  explicit JoinedProcesses(std::unique_ptr<collectives::ProcessGroup> group) : group_(std::move(group)) {
-    if (rank() == 0) conversation_.emplace(group_->collectives());
+  JoinedProcesses(std::unique_ptr<collectives::ProcessGroup> group, std::function<void(const Error&)> on_failure) : group_(std::move(group)) {
+    if (rank() == 0) conversation_.emplace(group_->collectives(), std::move(on_failure));
     joined = this;
   }
   ~JoinedProcesses() override {
     joined = nullptr;
-    if (!conversation_) return;
     try {
-      {
-        const Conversation::Turn turn = conversation_->TakeTurn();
-        conversation_->Say({.word = runtime::Word::kQuit});
-      }
-      conversation_.reset();
-      group_->Leave();
+      if (rank() == 0) Leave();
     } catch (const std::exception&) {}   // the group has failed, which was said before, or fails when group_ ends without having left
   }
 
@@ -49,18 +43,28 @@ class JoinedProcesses final : public Processes {
     group_->Leave();
   }
 
+  void Leave() override {
+    if (!conversation_) return;
+    {
+      const Conversation::Turn turn = conversation_->TakeTurn();
+      conversation_->Say({.word = runtime::Word::kQuit});
+    }
+    conversation_.reset();
+    group_->Leave();
+  }
+
   [[nodiscard]] Conversation* conversation() noexcept { return conversation_ ? &*conversation_ : nullptr; }
 
  private:
   std::unique_ptr<collectives::ProcessGroup> group_;
-  std::optional<Conversation> conversation_;   // of rank 0
+  std::optional<Conversation> conversation_;   // of rank 0, until it leaves
 };
 
 }  // namespace
 
-std::unique_ptr<Processes> Processes::Join() {
+std::unique_ptr<Processes> Processes::Join(std::function<void(const Error&)> on_failure) {
   auto group = collectives::ProcessGroup::Join();
-  return group == nullptr ? nullptr : std::make_unique<JoinedProcesses>(std::move(group));
+  return group == nullptr ? nullptr : std::make_unique<JoinedProcesses>(std::move(group), std::move(on_failure));
 }
 
 bool Processes::IsFirstOfHost() noexcept { return runtime::LocalRankFromEnvironment().rank == 0; }

@@ -19,6 +19,8 @@ struct EngineOptions {
   // the cores of its node; empty: "core" where cores suffice. One rank computes on the thread that calls Load, which "core" and "numa" bind
   // for good; empty binds only the threads that Load starts.
   std::string bind{};
+  std::string wire{};               // how sums travel between ranks: "f32"; "bf16" is half the bytes, and gives up that answers are those of one
+                                    // rank; empty: "f32"
   std::string isa{};                // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
   bool verify_checksums = true;
   bool allow_failed_parity = false; // load a bundle whose parity gate failed at export

@@ -240,29 +240,28 @@ void ReadRanks(const Fields& in, int rank, Manifest& m) {
 std::string ToJson(const Manifest& m) {
   Json files = Json::object();
   for (const auto& [name, file] : m.files) files[name] = {{"bytes", file.bytes}, {"xxh3", file.hash}};
-  Json json{
-      {"format_version", m.format_version},
-      {"compiler_version", m.compiler_version},
-      {"architecture", m.architecture},
-      {"model_type", m.model_type},
-      {"source", m.source},
-      {"source_hash", m.source_hash},
-      {"numerics", m.numerics},
-      {"weight_dtype", Name(m.weight_dtype)},
-      {"tp_degree", m.tp_degree},
-      {"ep_degree", m.ep_degree},
-      {"vocab_size", m.vocab_size},
-      {"hidden_size", m.hidden_size},
-      {"num_layers", m.num_layers},
-      {"max_context", m.max_context},
-      {"max_slots", m.max_slots},
-      {"speculation", m.speculation},
-      {"prefill_buckets", m.prefill_buckets},
-      {"batch_buckets", m.batch_buckets},
-      {"eos_ids", m.eos_ids},
-      {"bos_id", m.bos_id},
-      {"pad_id", m.pad_id},
-      {"kv_groups", ToJsonList(m.kv_groups)}};
+  Json json{{"format_version", m.format_version},
+            {"compiler_version", m.compiler_version},
+            {"architecture", m.architecture},
+            {"model_type", m.model_type},
+            {"source", m.source},
+            {"source_hash", m.source_hash},
+            {"numerics", m.numerics},
+            {"weight_dtype", Name(m.weight_dtype)},
+            {"tp_degree", m.tp_degree},
+            {"ep_degree", m.ep_degree},
+            {"vocab_size", m.vocab_size},
+            {"hidden_size", m.hidden_size},
+            {"num_layers", m.num_layers},
+            {"max_context", m.max_context},
+            {"max_slots", m.max_slots},
+            {"speculation", m.speculation},
+            {"prefill_buckets", m.prefill_buckets},
+            {"batch_buckets", m.batch_buckets},
+            {"eos_ids", m.eos_ids},
+            {"bos_id", m.bos_id},
+            {"pad_id", m.pad_id},
+            {"kv_groups", ToJsonList(m.kv_groups)}};
   if (m.ranks.empty()) {
     json["kv_layers"] = ToJsonList(m.kv_layers);
     json["memory"] = ToJsonObject(m.memory);

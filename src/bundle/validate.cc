@@ -54,7 +54,8 @@ class Validator {
     if (manifest_.embedding) return;
     int64_t end = 0;
     for (const RankEntry& rank : manifest_.ranks) {
-      Expect(rank.vocab_begin == end && rank.vocab_end > end, "the ranks' parts of the vocabulary of ", manifest_.vocab_size, " leave a gap at ", end);
+      Expect(rank.vocab_begin == end && rank.vocab_end > end, "the ranks' parts of the vocabulary of ", manifest_.vocab_size, " leave a gap at ",
+             end);
       end = rank.vocab_end;
     }
     Expect(manifest_.ranks.empty() || end == manifest_.vocab_size, "the ranks have ", end, " ids of a vocabulary of ", manifest_.vocab_size);

@@ -138,6 +138,7 @@ void AddBenchCommand(CLI::App& app, Command& chosen) {
   command->add_option("--batch", shape.batch, "Sequences that decode together (default 1)")->check(CLI::PositiveNumber);
   command->add_option("--repeat", options->num_rounds, "Rounds (default 5)")->check(CLI::PositiveNumber);
   AddThreadOptions(command, options->engine);
+  AddWireOption(command, options->engine);
   command->add_flag("--json", options->is_json, "Print one JSON object; of each figure its median and spread, [least, most]");
   command->callback([options, &chosen] { chosen = [options] { return Bench(*options); }; });
 }

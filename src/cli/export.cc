@@ -70,6 +70,13 @@ int RunExport(ExportOptions& options) {
   return Conclude(report);
 }
 
+// Where nobody has chosen the number of ranks.
+int RunExportAndSuggest(ExportOptions& options) {
+  const int exit_code = RunExport(options);
+  if (const std::string suggestion = SuggestRanks(); exit_code == 0 && !suggestion.empty()) PrintNote("note: " + suggestion);
+  return exit_code;
+}
+
 }  // namespace
 
 void AddExportCommand(CLI::App& app, Command& chosen) {
@@ -115,12 +122,7 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
       ->check(CLI::ExistingDirectory);
   command->callback([options, capture, tp, &chosen] {
     options->gate = MakeGate(*capture);
-    chosen = [options, has_chosen_ranks = tp->count() > 0] {
-      const int exit_code = RunExport(*options);
-      if (const std::string suggestion = has_chosen_ranks ? "" : SuggestRanks(); exit_code == 0 && !suggestion.empty())
-        PrintNote("note: " + suggestion);
-      return exit_code;
-    };
+    chosen = [options, has_chosen = tp->count() > 0] { return has_chosen ? RunExport(*options) : RunExportAndSuggest(*options); };
   });
 }
 

@@ -131,6 +131,7 @@ void AddRunCommand(CLI::App& app, Command& chosen) {
   command->add_flag("--ignore-eos", options->ignores_eos, "Go on after an end-of-sequence token");
   AddSamplingOptions(command, options->request.sampling);
   AddThreadOptions(command, options->engine);
+  AddWireOption(command, options->engine);
   command->add_flag("--allow-failed-parity", options->engine.allow_failed_parity, "Run a bundle that export --validate found wrong");
   CLI::Option* json =
       command->add_flag("--json", options->is_json, "Print one JSON object: prompt_ids, ids, text, finish_reason, timings, memory")->excludes(chat);

@@ -17,4 +17,11 @@ std::vector<CLI::Option*> AddThreadOptions(CLI::App* command, EngineOptions& eng
   };
 }
 
+void AddWireOption(CLI::App* command, EngineOptions& engine) {
+  command
+      ->add_option("--wire", engine.wire,
+                   "Of a bundle for several ranks: sums travel as f32 (default), or as bf16, half the bytes, with other answers than one rank's")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+}
+
 }  // namespace intaglio::cli

@@ -13,5 +13,7 @@ namespace intaglio::cli {
 
 // --threads, --threads-per-rank and --bind, which it returns. `engine` must live as long as the parser.
 std::vector<CLI::Option*> AddThreadOptions(CLI::App* command, EngineOptions& engine);
+// --wire, of commands that compute.
+void AddWireOption(CLI::App* command, EngineOptions& engine);
 
 }  // namespace intaglio::cli

@@ -55,8 +55,6 @@ class Rendezvous {
   [[noreturn]] void Throw() const;
   void WakeAll() noexcept;
 
-  const Patience patience_;
-  std::vector<Seat> seats_;
   alignas(64) std::atomic<uint32_t> generation_{0};   // changes with every meeting and with Abort; slept on
   std::atomic<int> sleepers_{0};
   std::atomic<bool> is_aborted_{false};
@@ -64,6 +62,8 @@ class Rendezvous {
   std::mutex mutex_;   // of who is first to abort
   std::optional<Error> error_;   // constant from is_aborted_ on
   int failed_rank_ = 0;
+  const Patience patience_;
+  std::vector<Seat> seats_;
 };
 
 }  // namespace intaglio::collectives

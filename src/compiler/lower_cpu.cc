@@ -217,17 +217,24 @@ class Lowering {
         if (!std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.push_back(Operand{});
         call.operands.push_back(workspace);
         break;
-      case Op::kAllReduce:   // in place
-        Assert(call.operands[0] == call.operands[1] && call.operands[0].stride < call.operands[0].cols + kernels::kLanes);
-        call.operands.pop_back();
-        break;
+      case Op::kAllReduce:
       case Op::kAllGather:
-        if (node.inputs.empty()) call.operands.emplace_back();   // a rank without columns
-        call.operands.push_back(workspace);
+        LowerTogether(node, workspace, call);
         break;
       default:
         break;
     }
+  }
+
+  // What ranks do together. An all-reduce works in place; a rank may have no columns to gather.
+  static void LowerTogether(const Node& node, const Operand& workspace, Call& call) {
+    if (node.op == Op::kAllReduce) {
+      Assert(call.operands[0] == call.operands[1] && call.operands[0].stride < call.operands[0].cols + kernels::kLanes);
+      call.operands.pop_back();
+      return;
+    }
+    if (node.inputs.empty()) call.operands.emplace_back();
+    call.operands.push_back(workspace);
   }
 
   [[nodiscard]] int64_t RopeRowsOf(const Node& node) const {

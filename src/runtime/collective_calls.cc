@@ -34,12 +34,10 @@ const char* CheckAllGather(const KernelCall& call, int rank, int num_ranks) {
   return kernels::CheckDomain(call);
 }
 
-// The floats of live rows lie together, what pads them included.
-void AllReduce(const KernelCall& call, const StepView& view, collectives::Collectives& group) {
+void AllReduce(const KernelCall& call, const StepView& view, const RankLink& link) {
   const Tensor& x = call[0];
   const int64_t rows = std::min(kernels::LiveRows(call, view), x.rows);
-  if (rows == 0) return;
-  group.AllReduce({x.f32(), static_cast<size_t>((rows - 1) * x.stride + x.cols)});
+  if (rows > 0) link.group->AllReduce(SummedFloats(x, 0, rows), WireOf(x, link));
 }
 
 // A rank without columns has no x. In the workspace a rank's rows lie together, rank after rank.
@@ -88,10 +86,17 @@ const char* CheckCollective(CollectiveKind kind, const KernelCall& call, const c
   return "it is unknown";
 }
 
-void RunCollective(CollectiveKind kind, const KernelCall& call, const StepView& view, collectives::Collectives& group) {
+std::span<float> SummedFloats(const Tensor& x, int64_t begin, int64_t end) noexcept {
+  return {x.f32(begin), static_cast<size_t>((end - begin - 1) * x.stride + x.cols)};
+}
+
+collectives::Wire WireOf(const Tensor& x, const RankLink& link) noexcept { return x.cols > kernels::kLanes ? link.wire : collectives::Wire::kF32; }
+
+void RunCollective(CollectiveKind kind, const KernelCall& call, const StepView& view, const RankLink& link) {
+  collectives::Collectives& group = *link.group;
   switch (kind) {
     case CollectiveKind::kAllReduce:
-      return AllReduce(call, view, group);
+      return AllReduce(call, view, link);
     case CollectiveKind::kAllGather:
       return AllGather(call, view, group);
     case CollectiveKind::kGatherResults:

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/fail.h"
+#include "kernels/params.h"
 #include "kernels/registry.h"
 
 namespace intaglio::runtime {
@@ -29,11 +30,23 @@ void RunTask(void* context, int64_t task, int worker) noexcept {
   c.kernel.run(c.call, c.view, c.stage, task, c.scratch + static_cast<size_t>(worker) * kernels::kScratchBytes);
 }
 
+// The product's rows are summed over ranks next, and nothing else is done to them before.
+bool Feeds(const kernels::KernelCall& matmul, const kernels::KernelCall& sum) {
+  return matmul[0].data == sum[0].data && matmul[0].rows == sum[0].rows && !matmul[3].is_present() && !matmul[4].is_present() &&
+         matmul.params.ints[kernels::kRowMultiple] <= 1;
+}
+
+kernels::Tensor RowsOf(const kernels::Tensor& tensor, int64_t begin, int64_t end) {
+  kernels::Tensor rows = tensor;
+  rows.data = reinterpret_cast<std::byte*>(tensor.f32(begin));
+  rows.rows = end - begin;
+  return rows;
+}
+
 }  // namespace
 
-CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, collectives::Collectives* group,
-                     const std::stop_token& stop)
-    : bundle_(bundle), group_(group), pool_(place.num_threads, place.workers) {
+CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link, const std::stop_token& stop)
+    : bundle_(bundle), link_(link), pool_(place.num_threads, place.workers) {
   kv_cache_ = Pages(bundle.manifest.memory.kv_cache, Pages::Fill::kNow, "the KV cache");
   arena_ = Pages(ArenaBytes(bundle), Pages::Fill::kNow, "the arena");
   scratch_ = Pages(static_cast<uint64_t>(pool_.num_threads()) * kernels::kScratchBytes, Pages::Fill::kOnUse, "the threads' scratch memory");
@@ -43,7 +56,10 @@ CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankC
     std::vector<ResolvedCall>& calls = plans_.emplace_back();
     calls.reserve(plan.calls.size());
     for (const bundle::Call& call : plan.calls) calls.push_back(Resolve(call, isa));
+    for (size_t i = 0; i + 1 < calls.size(); ++i)
+      calls[i].feeds_next = plan.calls[i].kernel.starts_with("matmul_") && calls[i + 1].kernel == nullptr && Feeds(calls[i].call, calls[i + 1].call);
   }
+  if (link.overlaps) sender_.emplace(*link.group);
 }
 
 std::byte* CpuDevice::Address(const bundle::Operand& operand) const noexcept {
@@ -62,7 +78,7 @@ std::byte* CpuDevice::Address(const bundle::Operand& operand) const noexcept {
 }
 
 CpuDevice::ResolvedCall CpuDevice::Resolve(const bundle::Call& call, kernels::Isa isa) const {
-  const std::optional<CollectiveKind> collective = group_ == nullptr ? std::nullopt : CollectiveOf(call.kernel);
+  const std::optional<CollectiveKind> collective = link_.group == nullptr ? std::nullopt : CollectiveOf(call.kernel);
   ResolvedCall resolved{.kernel = collective ? nullptr : kernels::FindKernel(call.kernel, isa), .call = {}};
   Require(collective || resolved.kernel != nullptr, ErrorCode::kUnsupported, "call ", call.label, " of the plan wants a kernel ", call.kernel,
           ", which this version of intaglio does not have: export the bundle again with it");
@@ -75,20 +91,54 @@ CpuDevice::ResolvedCall CpuDevice::Resolve(const bundle::Call& call, kernels::Is
   }
   resolved.call.params = {.ints = call.ints, .floats = call.floats};
   if (collective) resolved.collective = *collective;
-  const char* fault = collective ? CheckCollective(*collective, resolved.call, *group_) : resolved.kernel->check(resolved.call);
+  const char* fault = collective ? CheckCollective(*collective, resolved.call, *link_.group) : resolved.kernel->check(resolved.call);
   Require(fault == nullptr, ErrorCode::kDataLoss, "call ", call.label, " (", call.kernel,
           ") of the plan cannot run: ", fault == nullptr ? "" : fault);
   return resolved;
 }
 
 void CpuDevice::Run(size_t plan, const kernels::StepView& view) {
-  for (const ResolvedCall& resolved : plans_[plan]) {
-    if (resolved.kernel != nullptr) {
-      RunKernel(resolved, view);
+  const std::vector<ResolvedCall>& calls = plans_[plan];
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (calls[i].kernel == nullptr) {
+      RunCollectively(calls[i], view);
+    } else if (calls[i].feeds_next && NumParts(calls[i + 1], view) > 1) {
+      SumByParts(&calls[i], calls[i + 1], view);
+      ++i;
     } else {
-      RunCollective(resolved.collective, resolved.call, view, *group_);
+      RunKernel(calls[i], view);
     }
   }
+}
+
+void CpuDevice::RunCollectively(const ResolvedCall& resolved, const kernels::StepView& view) {
+  if (NumParts(resolved, view) > 1) return SumByParts(/*matmul=*/nullptr, resolved, view);
+  RunCollective(resolved.collective, resolved.call, view, link_);
+}
+
+int64_t CpuDevice::NumParts(const ResolvedCall& sum, const kernels::StepView& view) const noexcept {
+  constexpr int64_t kLeastRows = 64, kMostParts = 4;
+  const kernels::KernelCall& call = sum.call;
+  const bool is_of_rows = call.params.ints[kernels::kDomain] == static_cast<int64_t>(kernels::Domain::kRows) &&
+                          call.params.ints[kernels::kRowMultiple] <= 1 && call[0].cols > kernels::kLanes;
+  if (!sender_ || sum.collective != CollectiveKind::kAllReduce || !is_of_rows) return 1;
+  return std::clamp<int64_t>(view.num_rows / kLeastRows, 1, kMostParts);
+}
+
+void CpuDevice::SumByParts(const ResolvedCall* matmul, const ResolvedCall& sum, const kernels::StepView& view) {
+  const int64_t rows = std::min<int64_t>(view.num_rows, sum.call[0].rows), parts = NumParts(sum, view);
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = rows * part / parts, end = rows * (part + 1) / parts;
+    if (matmul != nullptr) {
+      ResolvedCall some{.kernel = matmul->kernel, .call = matmul->call};
+      for (size_t i : {0u, 1u}) some.call.operands[i] = RowsOf(matmul->call.operands[i], begin, end);
+      kernels::StepView part_view = view;
+      part_view.num_rows = static_cast<int32_t>(end - begin);
+      RunKernel(some, part_view);
+    }
+    sender_->Post(SummedFloats(sum.call[0], begin, end), WireOf(sum.call[0], link_));
+  }
+  sender_->Wait();
 }
 
 void CpuDevice::RunKernel(const ResolvedCall& resolved, const kernels::StepView& view) noexcept {

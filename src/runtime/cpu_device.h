@@ -1,6 +1,7 @@
 // The CPU as a device: walks a plan's calls, each resolved once, at load, to a kernel and absolute pointers.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <stop_token>
 #include <vector>
 
@@ -10,17 +11,17 @@
 #include "runtime/device.h"
 #include "runtime/pages.h"
 #include "runtime/placement.h"
+#include "runtime/sender.h"
 
 namespace intaglio::runtime {
 
 class CpuDevice final : public Device {
  public:
-  // `bundle` must outlive it, and `group`, which only a rank of several has. The calling thread computes too and touches all memory first: it
+  // `bundle` must outlive it, and the group of `link`, which only a rank of several has. The calling thread computes too and touches all memory first: it
   // has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
   // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice, kUnavailable when somebody asks to
   // stop. REQUIRES: CheckPlans (plan_check.h) passed
-  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, collectives::Collectives* group = nullptr,
-            const std::stop_token& stop = {});
+  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link = {}, const std::stop_token& stop = {});
 
   void Run(size_t plan, const kernels::StepView& view) override;
   // Of a rank of several: its own columns.
@@ -31,19 +32,26 @@ class CpuDevice final : public Device {
 
  private:
   struct ResolvedCall {
-    const kernels::Kernel* kernel = nullptr;   // null: a collective
+    const kernels::Kernel* kernel = nullptr;  // null: a collective
     CollectiveKind collective{};
+    bool feeds_next = false;  // a matmul, right before the all-reduce of what it makes
     kernels::KernelCall call;
   };
   void RunKernel(const ResolvedCall& resolved, const kernels::StepView& view) noexcept;
+  void RunCollectively(const ResolvedCall& resolved, const kernels::StepView& view);
+  // The matmul (if there is one) and the all-reduce of its product, some rows at a time.
+  void SumByParts(const ResolvedCall* matmul, const ResolvedCall& sum, const kernels::StepView& view);
+  // Parts of rows that an all-reduce is made in, the same on all ranks.
+  [[nodiscard]] int64_t NumParts(const ResolvedCall& sum, const kernels::StepView& view) const noexcept;
   [[nodiscard]] std::byte* Address(const bundle::Operand& operand) const noexcept;
   [[nodiscard]] ResolvedCall Resolve(const bundle::Call& call, kernels::Isa isa) const;
 
   const bundle::Bundle& bundle_;
-  collectives::Collectives* group_;
+  const RankLink link_;
   ThreadPool pool_;
+  std::optional<Sender> sender_;
   Pages kv_cache_, arena_;
-  Pages scratch_;                               // [threads][kScratchBytes]
+  Pages scratch_;  // [threads][kScratchBytes]
   std::vector<std::vector<ResolvedCall>> plans_;
 };
 

@@ -19,6 +19,12 @@ void RequireRanks(const bundle::Bundle& bundle, int num_processes) {
           num_processes);
 }
 
+collectives::Wire WireOf(const EngineOptions& options) {
+  const std::string& wire = options.wire;
+  Require(wire.empty() || wire == "f32" || wire == "bf16", ErrorCode::kInvalidArgument, "sums cannot travel as \"", wire, "\"; use f32 or bf16");
+  return wire == "bf16" ? collectives::Wire::kBf16 : collectives::Wire::kF32;
+}
+
 }  // namespace
 
 std::unique_ptr<Device> MakeDevice(const bundle::Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
@@ -28,6 +34,7 @@ std::unique_ptr<Device> MakeDevice(const bundle::Bundle& bundle, kernels::Isa is
     RequireRanks(bundle, conversation->group().size());
     const RankOptions ranks{.isa = options.isa.empty() ? std::nullopt : std::optional(isa),
                             .placement = OfEachRank(placement, num_ranks),
+                            .wire = WireOf(options),
                             .verify_checksums = options.verify_checksums};
     return std::make_unique<ProcessRanks>(bundle, isa, ranks, *conversation);
   }
@@ -36,9 +43,10 @@ std::unique_ptr<Device> MakeDevice(const bundle::Bundle& bundle, kernels::Isa is
     BindThisThread(place);
     return std::make_unique<CpuDevice>(bundle, isa, place);
   }
-  return std::make_unique<ThreadRanks>(
-      bundle,
-      ThreadRanks::Options{.isa = isa, .places = PlaceRanks(ReadTopology(), num_ranks, placement), .verify_checksums = options.verify_checksums});
+  return std::make_unique<ThreadRanks>(bundle, ThreadRanks::Options{.isa = isa,
+                                                                    .places = PlaceRanks(ReadTopology(), num_ranks, placement),
+                                                                    .verify_checksums = options.verify_checksums,
+                                                                    .wire = WireOf(options)});
 }
 
 }  // namespace intaglio::runtime

@@ -129,8 +129,8 @@ std::vector<RankCpus> PlaceRanks(const Topology& topology, int num_ranks, const 
   }
   const Binding binding = options.binding.value_or(have_own_cores ? Binding::kCore : Binding::kNone);
   Require(binding != Binding::kCore || have_own_cores, ErrorCode::kInvalidArgument, num_threads, " threads of ", num_ranks,
-          num_ranks == 1 ? " rank" : " ranks", " cannot each have a core of their own: of ", num_cpus,
-          " usable ones no rank gets another's; use fewer threads, or bind them to numa or none");
+          num_ranks == 1 ? " rank" : " ranks", " cannot each have a core of their own: ranks share out ", num_cpus,
+          " usable ones; use fewer threads, or bind them to numa or none");
   std::vector<RankCpus> places;
   for (size_t g = 0; g < groups.size(); ++g) {
     for (size_t r = 0; r < groups[g].num_ranks; ++r) {

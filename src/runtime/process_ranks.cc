@@ -23,14 +23,26 @@ using collectives::OrAbort;
 // kLoad's body: this, then the path.
 struct LoadBody {
   int32_t isa = -1, threads_per_rank = 0, binding = -1;   // -1: the best isa, the usual binding
-  int32_t verifies_checksums = 0;
+  int32_t verifies_checksums = 0, wire = 0, overlaps = 0;
 };
 
-std::vector<std::byte> EncodeLoad(const RankOptions& options, const std::string& path) {
-  const LoadBody body{.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
-                      .threads_per_rank = options.placement.threads_per_rank,
-                      .binding = options.placement.binding ? static_cast<int32_t>(*options.placement.binding) : -1,
-                      .verifies_checksums = options.verify_checksums ? 1 : 0};
+// Sums travel beside the computation where they have a way to go: on one host they would only keep a core from computing.
+bool AreOnSeveralHosts(const collectives::Collectives& group) { return LocalRankFromEnvironment().size < group.size(); }
+
+RankLink LinkOf(const LoadBody& body, collectives::Collectives& group) {
+  return {.group = &group, .wire = static_cast<collectives::Wire>(body.wire), .overlaps = body.overlaps != 0};
+}
+
+LoadBody BodyOf(const RankOptions& options, const collectives::Collectives& group) {
+  return {.isa = options.isa ? static_cast<int32_t>(*options.isa) : -1,
+          .threads_per_rank = options.placement.threads_per_rank,
+          .binding = options.placement.binding ? static_cast<int32_t>(*options.placement.binding) : -1,
+          .verifies_checksums = options.verify_checksums ? 1 : 0,
+          .wire = static_cast<int32_t>(options.wire),
+          .overlaps = AreOnSeveralHosts(group) ? 1 : 0};
+}
+
+std::vector<std::byte> EncodeLoad(const LoadBody& body, const std::string& path) {
   std::vector<std::byte> bytes(sizeof body + path.size());
   std::memcpy(bytes.data(), &body, sizeof body);
   std::memcpy(bytes.data() + sizeof body, path.data(), path.size());
@@ -83,6 +95,8 @@ LoadBody DecodeLoad(std::span<const std::byte> bytes) {
           "rank 0 asks for threads bound in a way that there is not");
   Require(body.isa >= -1 && body.isa <= static_cast<int32_t>(kernels::Isa::kAvx512), ErrorCode::kDataLoss,
           "rank 0 asks for an instruction set that there is not");
+  Require(body.wire == static_cast<int32_t>(collectives::Wire::kF32) || body.wire == static_cast<int32_t>(collectives::Wire::kBf16),
+          ErrorCode::kDataLoss, "rank 0 asks for sums to travel in a way that there is not");
   return body;
 }
 
@@ -116,11 +130,13 @@ ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, const
   const Conversation::Turn turn = conversation_.TakeTurn();
   collectives::Collectives& group = conversation_.group();
   OrAbort(group, [&] {
-    conversation_.Say({.word = Word::kLoad}, EncodeLoad(options, bundle.path.string()));
+    const LoadBody body = BodyOf(options, group);
+    conversation_.Say({.word = Word::kLoad}, EncodeLoad(body, bundle.path.string()));
     const RankCpus place = TakePlace(options.placement);
     LoadTogether(group, [](const std::stop_token&) {});   // the others open theirs
     Agree(bundle, group);
-    LoadTogether(group, [&](const std::stop_token& stop) { device_ = std::make_unique<CpuDevice>(bundle, isa, place, &group, stop); });
+    const auto build = [&](const std::stop_token& stop) { device_ = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(body, group), stop); };
+    LoadTogether(group, build);
   });
 }
 
@@ -172,7 +188,9 @@ void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& g
       CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
     });
     Agree(bundle, group);
-    LoadTogether(group, [&](const std::stop_token& stop) { device = std::make_unique<CpuDevice>(bundle, ChooseIsa(options), place, &group, stop); });
+    LoadTogether(group, [&](const std::stop_token& stop) {
+      device = std::make_unique<CpuDevice>(bundle, ChooseIsa(options), place, LinkOf(options, group), stop);
+    });
     FollowSteps(bundle, *device, group);
   });
 }

@@ -18,6 +18,7 @@ namespace intaglio::runtime {
 struct RankOptions {
   std::optional<kernels::Isa> isa{};   // none: the best that each rank's CPU has, which does not change a bit
   PlacementOptions placement{};        // of each rank (OfEachRank)
+  collectives::Wire wire = collectives::Wire::kF32;
   bool verify_checksums = true;
 };
 

@@ -109,7 +109,8 @@ void ThreadRanks::Do(Rank& rank, int index) {
       Agree(*rank.bundle, group_.rank(index));
       break;
     case Job::kBuild:
-      rank.device = std::make_unique<CpuDevice>(*rank.bundle, options_.isa, options_.places[static_cast<size_t>(index)], &group_.rank(index),
+      rank.device = std::make_unique<CpuDevice>(*rank.bundle, options_.isa, options_.places[static_cast<size_t>(index)],
+                                                RankLink{.group = &group_.rank(index), .wire = options_.wire, .overlaps = options_.overlaps},
                                                 loading_.get_token());
       break;
     case Job::kStep:

@@ -21,6 +21,8 @@ class ThreadRanks final : public Device {
     kernels::Isa isa{};
     std::vector<RankCpus> places;    // one a rank
     bool verify_checksums = true;
+    collectives::Wire wire = collectives::Wire::kF32;
+    bool overlaps = false;           // RankLink::overlaps: a thread more a rank
   };
   // `first` is the bundle as rank 0 sees it, checked; it must outlive this. Throws Error as Bundle::Open and CpuDevice, naming the rank.
   ThreadRanks(const bundle::Bundle& first, const Options& options);

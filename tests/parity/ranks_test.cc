@@ -113,8 +113,8 @@ std::vector<Case> AllCases() {
   return cases;
 }
 INSTANTIATE_TEST_SUITE_P(Fixtures, Ranks, testing::ValuesIn(AllCases()), [](const testing::TestParamInfo<Case>& info) {
-  std::string name = info.param.fixture + "_" + info.param.dtype + "_tp" + std::to_string(info.param.degrees.tp) + "_ep" +
-                     std::to_string(info.param.degrees.ep);
+  std::string name =
+      info.param.fixture + "_" + info.param.dtype + "_tp" + std::to_string(info.param.degrees.tp) + "_ep" + std::to_string(info.param.degrees.ep);
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });

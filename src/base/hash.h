@@ -2,13 +2,17 @@
 #pragma once
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 
 namespace intaglio {
 
 // 32 lower-case hexadecimal digits.
 [[nodiscard]] std::string HashHex(std::span<const std::byte> bytes);
+// The same; nullopt where somebody asks to stop before the end.
+[[nodiscard]] std::optional<std::string> HashHex(std::span<const std::byte> bytes, const std::stop_token& stop);
 // The same of a file's bytes, read through a small buffer: a file of any size leaves no trace in this process's memory. Throws Error kIo.
 [[nodiscard]] std::string HashFile(const std::filesystem::path& path);
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -57,13 +58,16 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
 }
 
-void MappedFile::Prefault() const noexcept {
-  if (data_ == nullptr) return;
+void MappedFile::Prefault(const std::stop_token& stop) const noexcept {
+  constexpr size_t kPartBytes = 64 << 20;   // a fraction of a second even from a disk
   auto* data = const_cast<std::byte*>(data_);
+  for (size_t begin = 0; begin < size_ && !stop.stop_requested(); begin += kPartBytes) {
+    const size_t bytes = std::min(kPartBytes, size_ - begin);
 #ifdef MADV_POPULATE_READ
-  if (madvise(data, size_, MADV_POPULATE_READ) == 0) return;
+    if (madvise(data + begin, bytes, MADV_POPULATE_READ) == 0) continue;
 #endif
-  madvise(data, size_, MADV_WILLNEED);
+    madvise(data + begin, bytes, MADV_WILLNEED);
+  }
 }
 
 }  // namespace intaglio

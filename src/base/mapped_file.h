@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <stop_token>
 
 namespace intaglio {
 
@@ -16,8 +17,9 @@ class MappedFile {
   ~MappedFile();
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
-  // Asks the kernel to map every page now (and read what is not cached yet), so that later reads do not fault.
-  void Prefault() const noexcept;
+  // Asks the kernel to map every page now (and read what is not cached yet), so that later reads do not fault; to the end, or until somebody
+  // asks to stop.
+  void Prefault(const std::stop_token& stop = {}) const noexcept;
 
  private:
   const std::byte* data_ = nullptr;

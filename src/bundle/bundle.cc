@@ -1,5 +1,7 @@
 #include "bundle/bundle.h"
 
+#include <optional>
+
 #include "base/fail.h"
 #include "base/hash.h"
 #include "bundle/validate.h"
@@ -15,14 +17,17 @@ bool IsFileName(const std::string& name) {
 }
 
 // A file that the manifest lists, mapped, with its size checked and, if wanted, its hash.
-MappedFile OpenListed(const std::filesystem::path& path, const FileEntry& entry, bool verify_checksums) {
+MappedFile OpenListed(const std::filesystem::path& path, const FileEntry& entry, bool verify_checksums, const std::stop_token& stop) {
   std::error_code ignored;
   Require(std::filesystem::is_regular_file(path, ignored), ErrorCode::kDataLoss, path.string(),
           ": is missing from the bundle: run intaglio export again");
   MappedFile file(path);
   Require(file.bytes().size() == entry.bytes, ErrorCode::kDataLoss, path.string(), ": is ", file.bytes().size(), " bytes, the manifest says ",
           entry.bytes, ": run intaglio export again");
-  Require(!verify_checksums || HashHex(file.bytes()) == entry.hash, ErrorCode::kDataLoss, path.string(),
+  if (!verify_checksums) return file;
+  const std::optional<std::string> hash = HashHex(file.bytes(), stop);
+  Require(hash.has_value(), ErrorCode::kUnavailable, path.string(), ": loading was called off");
+  Require(hash == entry.hash, ErrorCode::kDataLoss, path.string(),
           ": corrupted (its checksum does not match the manifest): run intaglio export again");
   return file;
 }
@@ -40,7 +45,7 @@ std::string WeightsFile(int rank) { return StrCat("weights.rank", rank, ".bin");
 
 std::string PlanFile(int rank, int num_ranks) { return num_ranks == 1 ? "plan.bin" : StrCat("plan.rank", rank, ".bin"); }
 
-Bundle Bundle::Open(const std::filesystem::path& path, bool verify_checksums, int rank) {
+Bundle Bundle::Open(const std::filesystem::path& path, bool verify_checksums, int rank, const std::stop_token& stop) {
   std::error_code ignored;  // what cannot be looked at counts as absent
   const std::filesystem::path manifest_path = path / kManifestFile;
   Require(std::filesystem::is_directory(path, ignored), ErrorCode::kNotFound, path.string(),
@@ -57,7 +62,7 @@ Bundle Bundle::Open(const std::filesystem::path& path, bool verify_checksums, in
             "export again");
     const bool is_own = name == plan_file || name == weights_file;
     if (!is_own && (rank != 0 || IsOfARank(name, num_ranks))) continue;
-    MappedFile file = OpenListed(path / name, entry, verify_checksums);
+    MappedFile file = OpenListed(path / name, entry, verify_checksums, stop);
     if (name == plan_file) bundle.plans = ParsePlans(file.bytes(), (path / name).string());
     if (name == weights_file) bundle.weights = std::move(file);
   }

@@ -3,15 +3,14 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
-#include <exception>
 #include <filesystem>
-#include <new>
 #include <string>
 #include <system_error>
 
 #include "base/cpus.h"
 #include "base/fail.h"
 #include "base/spin.h"
+#include "collectives/failure.h"
 
 namespace intaglio::collectives {
 namespace {
@@ -60,13 +59,7 @@ std::unique_ptr<ProcessGroup> ProcessGroup::Join(std::optional<Patience> patienc
 }
 
 void ProcessGroup::Run(const std::function<void(Collectives&)>& body) {
-  Collectives& group = collectives();
-  try {
-    return body(group);
-  } catch (const Error& e) { group.Abort(e); } catch (const std::bad_alloc&) {
-    group.Abort({ErrorCode::kResourceExhausted, "out of memory"});
-  } catch (const std::exception& e) { group.Abort({ErrorCode::kUnavailable, e.what()}); }
-  group.Barrier();   // throws what all agree on
+  OrAbort(collectives(), [&] { body(collectives()); });
 }
 
 }  // namespace intaglio::collectives

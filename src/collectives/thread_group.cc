@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -14,6 +13,7 @@
 #include "base/spin.h"
 #include "base/strings.h"
 #include "collectives/call.h"
+#include "collectives/failure.h"
 #include "collectives/tree_sum.h"
 #include "collectives/wire.h"
 
@@ -242,9 +242,7 @@ void ThreadGroup::Run(const std::function<void(Collectives&)>& body) {
   const auto run = [&](Rank& rank) noexcept {
     try {
       body(rank);
-    } catch (const Error& e) { rank.Abort(e); } catch (const std::bad_alloc&) {
-      rank.Abort({ErrorCode::kResourceExhausted, "out of memory"});
-    } catch (const std::exception& e) { rank.Abort({ErrorCode::kUnavailable, e.what()}); }
+    } catch (...) { AbortByException(rank); }
   };
   {
     std::vector<std::jthread> threads;   // joined at the end of the block

@@ -17,10 +17,9 @@ namespace {
 struct Identity {
   char bundle[40] = {};    // digest of the manifest, which has the digests of all files
   char plans[40] = {};     // of the plans' phases, rows and outputs: a step's plan is named by its number
-  char version[24] = {};   // of the program
   int32_t rank = 0, num_ranks = 0;
 };
-static_assert(sizeof(Identity) == 112, "no padding: it travels as bytes");
+static_assert(sizeof(Identity) == 88, "no padding: it travels as bytes");
 
 template <size_t N>
 void Put(const std::string& text, char (&out)[N]) {
@@ -33,7 +32,6 @@ Identity IdentityOf(const bundle::Bundle& bundle) {
   std::string plans;
   for (const bundle::Plan& plan : bundle.plans) plans += StrCat(Name(plan.phase), ' ', plan.rows, ' ', plan.outputs, '\n');
   Put(HashHex(std::as_bytes(std::span(plans))), identity.plans);
-  Put(INTAGLIO_VERSION, identity.version);
   return identity;
 }
 
@@ -49,10 +47,9 @@ void Agree(const bundle::Bundle& bundle, collectives::Collectives& group) {
   const Identity& mine = identities[own];
   const auto expect = [&](size_t r, const std::string& what, const auto& theirs, const auto& ours) {
     Require(theirs == ours, ErrorCode::kUnavailable, what, " of rank ", r, " is ", theirs, ", of rank ", own, " ", ours,
-            "; start all ranks with one bundle and one version of intaglio");
+            "; start all ranks with one bundle");
   };
   for (size_t r = 0; r < num_ranks; ++r) {
-    expect(r, "the version", std::string(identities[r].version), std::string(mine.version));
     expect(r, "the bundle's digest", std::string(identities[r].bundle), std::string(mine.bundle));
     expect(r, "the digest of the graphs", std::string(identities[r].plans), std::string(mine.plans));
     expect(r, "the number of ranks", identities[r].num_ranks, mine.num_ranks);

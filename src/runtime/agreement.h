@@ -5,8 +5,8 @@
 
 namespace intaglio::runtime {
 
-// All ranks call it. Throws the group's Error, of code kUnavailable, where one has another bundle, another version of Intaglio or another
-// place in the bundle than in the group; the message names the ranks and what they have.
+// All ranks call it. Throws the group's Error, of code kUnavailable, where one has another bundle, or another place in the
+// bundle than in the group; the message names the ranks and what they have.
 void Agree(const bundle::Bundle& bundle, collectives::Collectives& group);
 
 }  // namespace intaglio::runtime

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <thread>
@@ -23,6 +24,7 @@ enum class Word : uint32_t {
 };
 
 struct Header {
+  char version[24] = {};     // of rank 0's program: first, so that every version finds it; Say fills it in
   Word word = Word::kQuit;
   uint32_t body_bytes = 0;
   uint64_t number = 0;
@@ -32,13 +34,15 @@ struct Header {
 // Rank 0's side. Whoever uses the group otherwise holds a Turn.
 class Conversation {
  public:
-  explicit Conversation(collectives::Collectives& group);
+  // `on_failure` is called with the group's Error where a reminder meets it: rank 0 may have nothing to say for long. It has the turn, and
+  // runs on a thread of its own.
+  Conversation(collectives::Collectives& group, std::function<void(const Error&)> on_failure);
   ~Conversation();   // stops the reminders; says nothing more
 
   // Keeps reminders off the group while it lives.
   using Turn = std::unique_lock<std::mutex>;
   [[nodiscard]] Turn TakeTurn();
-  // Throws the group's Error. REQUIRES: the caller has the turn
+  // Throws the group's Error.   REQUIRES: the caller has the turn
   void Say(Header header, std::span<const std::byte> body = {});
   [[nodiscard]] collectives::Collectives& group() noexcept { return group_; }
 
@@ -46,6 +50,7 @@ class Conversation {
   void Remind();
 
   collectives::Collectives& group_;
+  const std::function<void(const Error&)> on_failure_;
   std::vector<std::byte> message_;
   std::mutex mutex_;
   std::condition_variable news_;
@@ -53,7 +58,8 @@ class Conversation {
   std::thread reminder_;
 };
 
-// What another rank hears next, reminders left out. `body` is resized. Throws the group's Error.
+// What another rank hears next, reminders left out. `body` is resized. Throws the group's Error, and kUnavailable where rank 0 is of another
+// version.
 [[nodiscard]] Header Hear(collectives::Collectives& group, std::vector<std::byte>& body);
 
 }  // namespace intaglio::runtime

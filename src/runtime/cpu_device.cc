@@ -45,12 +45,13 @@ kernels::Tensor RowsOf(const kernels::Tensor& tensor, int64_t begin, int64_t end
 
 }  // namespace
 
-CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link)
+CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link, const std::stop_token& stop)
     : bundle_(bundle), link_(link), pool_(place.num_threads, place.workers) {
   kv_cache_ = Pages(bundle.manifest.memory.kv_cache, Pages::Fill::kNow, "the KV cache");
   arena_ = Pages(ArenaBytes(bundle), Pages::Fill::kNow, "the arena");
   scratch_ = Pages(static_cast<uint64_t>(pool_.num_threads()) * kernels::kScratchBytes, Pages::Fill::kOnUse, "the threads' scratch memory");
-  bundle.weights.Prefault();
+  bundle.weights.Prefault(stop);
+  Require(!stop.stop_requested(), ErrorCode::kUnavailable, bundle.path.string(), ": loading was called off");
   for (const bundle::Plan& plan : bundle.plans) {
     std::vector<ResolvedCall>& calls = plans_.emplace_back();
     calls.reserve(plan.calls.size());

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -18,9 +19,9 @@ class CpuDevice final : public Device {
  public:
   // `bundle` must outlive it, and the group of `link`, which only a rank of several has. The calling thread computes too and touches all memory first: it
   // has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
-  // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice. REQUIRES: CheckPlans
-  // (plan_check.h) passed
-  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link = {});
+  // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice, kUnavailable when somebody asks to
+  // stop. REQUIRES: CheckPlans (plan_check.h) passed
+  CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link = {}, const std::stop_token& stop = {});
 
   void Run(size_t plan, const kernels::StepView& view) override;
   // Of a rank of several: its own columns.

@@ -3,16 +3,22 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <future>
+#include <stop_token>
 #include <string>
+#include <thread>
 
 #include "base/fail.h"
+#include "collectives/failure.h"
 #include "runtime/agreement.h"
 #include "runtime/plan_check.h"
 #include "runtime/step_message.h"
 
 namespace intaglio::runtime {
 namespace {
+
+using collectives::OrAbort;
 
 // kLoad's body: this, then the path.
 struct LoadBody {
@@ -43,7 +49,8 @@ std::vector<std::byte> EncodeLoad(const LoadBody& body, const std::string& path)
   return bytes;
 }
 
-// Loading may take a rank longer than the others would wait for it, so all of them ask each other while it lasts.
+// Loading may take a rank longer than the others would wait for it, so all of them ask each other while it lasts. Where one fails, the others
+// call theirs off.
 template <typename LoadFunction>
 void LoadTogether(collectives::Collectives& group, const LoadFunction& load) {
   constexpr auto kInterval = std::chrono::milliseconds(50);
@@ -51,7 +58,9 @@ void LoadTogether(collectives::Collectives& group, const LoadFunction& load) {
   std::vector<std::byte> are_ready(num_ranks);
   std::vector<int64_t> borders;
   for (size_t r = 0; r <= num_ranks; ++r) borders.push_back(static_cast<int64_t>(r));
-  std::future<void> loading = std::async(std::launch::async, load);
+  std::packaged_task<void(std::stop_token)> task(load);
+  std::future<void> loading = task.get_future();
+  const std::jthread loader(std::move(task));   // which an exception asks to stop
   std::byte& is_ready = are_ready[static_cast<size_t>(group.rank())];
   while (std::ranges::count(are_ready, std::byte{1}) != group.size()) {
     if (is_ready == std::byte{0} && loading.wait_for(kInterval) == std::future_status::ready) {
@@ -77,14 +86,40 @@ void GatherResult(const bundle::Manifest& manifest, std::span<const float> own, 
   group.AllGather(std::as_writable_bytes(row), borders);
 }
 
-// What `body` throws ends the group.
-template <typename Body>
-void OrAbort(collectives::Collectives& group, const Body& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    group.Abort(e);
-    throw;
+// Throws Error kDataLoss for what no rank 0 of this version says.
+LoadBody DecodeLoad(std::span<const std::byte> bytes) {
+  LoadBody body;
+  Require(bytes.size() >= sizeof body, ErrorCode::kDataLoss, "rank 0 opens a bundle without saying how");
+  std::memcpy(&body, bytes.data(), sizeof body);
+  Require(body.binding >= -1 && body.binding <= static_cast<int32_t>(Binding::kNuma), ErrorCode::kDataLoss,
+          "rank 0 asks for threads bound in a way that there is not");
+  Require(body.isa >= -1 && body.isa <= static_cast<int32_t>(kernels::Isa::kAvx512), ErrorCode::kDataLoss,
+          "rank 0 asks for an instruction set that there is not");
+  Require(body.wire == static_cast<int32_t>(collectives::Wire::kF32) || body.wire == static_cast<int32_t>(collectives::Wire::kBf16),
+          ErrorCode::kDataLoss, "rank 0 asks for sums to travel in a way that there is not");
+  return body;
+}
+
+kernels::Isa ChooseIsa(const LoadBody& body) {
+  return body.isa < 0 ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(Name(static_cast<kernels::Isa>(body.isa)));
+}
+
+// What rank 0 says between kLoad and kUnload.
+void FollowSteps(const bundle::Bundle& bundle, CpuDevice& device, collectives::Collectives& group) {
+  ReceivedStep step(bundle);
+  std::vector<std::byte> body;
+  std::vector<float> row(static_cast<size_t>(bundle.manifest.vocab_size));
+  for (Header header = Hear(group, body); header.word != Word::kUnload; header = Hear(group, body)) {
+    Require(header.number < bundle.plans.size() && (header.word == Word::kStep || header.word == Word::kResult), ErrorCode::kDataLoss,
+            "rank 0 asks for word ", static_cast<uint32_t>(header.word), " of plan ", header.number, ", which there is not");
+    const bundle::Plan& plan = bundle.plans[header.number];
+    if (header.word == Word::kStep) {
+      device.Run(header.number, step.Decode(body, plan));
+    } else {
+      Require(header.output >= 0 && header.output < plan.outputs && !bundle.manifest.embedding, ErrorCode::kDataLoss, "rank 0 asks for output ",
+              header.output, " of ", plan.outputs);
+      GatherResult(bundle.manifest, device.Result(header.number, header.output), row, group);
+    }
   }
 }
 
@@ -93,12 +128,15 @@ void OrAbort(collectives::Collectives& group, const Body& body) {
 ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, const RankOptions& options, Conversation& conversation)
     : bundle_(bundle), conversation_(conversation) {
   const Conversation::Turn turn = conversation_.TakeTurn();
-  OrAbort(conversation_.group(), [&] {
-    const LoadBody body = BodyOf(options, conversation_.group());
+  collectives::Collectives& group = conversation_.group();
+  OrAbort(group, [&] {
+    const LoadBody body = BodyOf(options, group);
     conversation_.Say({.word = Word::kLoad}, EncodeLoad(body, bundle.path.string()));
     const RankCpus place = TakePlace(options.placement);
-    LoadTogether(conversation_.group(), [&] { device_ = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(body, conversation_.group())); });
-    Agree(bundle, conversation_.group());
+    LoadTogether(group, [](const std::stop_token&) {});   // the others open theirs
+    Agree(bundle, group);
+    const auto build = [&](const std::stop_token& stop) { device_ = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(body, group), stop); };
+    LoadTogether(group, build);
   });
 }
 
@@ -106,7 +144,7 @@ ProcessRanks::~ProcessRanks() {
   try {
     const Conversation::Turn turn = conversation_.TakeTurn();
     conversation_.Say({.word = Word::kUnload});
-  } catch (const Error&) {}   // the group has failed: the others have ended
+  } catch (const std::exception&) {}   // the group has failed: the others have ended
 }
 
 void ProcessRanks::Run(size_t plan, const kernels::StepView& view) {
@@ -129,46 +167,31 @@ std::span<const float> ProcessRanks::Result(size_t plan, int32_t output) {
     results_.resize(static_cast<size_t>(outputs) * vocab);
   }
   const auto row = std::span(results_).subspan(static_cast<size_t>(output) * vocab, vocab);
-  conversation_.Say({.word = Word::kResult, .number = plan, .output = output});
-  GatherResult(bundle_.manifest, device_->Result(plan, output), row, conversation_.group());
+  OrAbort(conversation_.group(), [&] {
+    conversation_.Say({.word = Word::kResult, .number = plan, .output = output});
+    GatherResult(bundle_.manifest, device_->Result(plan, output), row, conversation_.group());
+  });
   return row;
 }
 
 void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& group) {
   OrAbort(group, [&] {
-    LoadBody options;
-    Require(load.size() >= sizeof options, ErrorCode::kDataLoss, "rank 0 opens a bundle in a way that this version does not know");
-    std::memcpy(&options, load.data(), sizeof options);
-    Require(options.binding >= -1 && options.binding <= static_cast<int32_t>(Binding::kNuma), ErrorCode::kDataLoss,
-            "rank 0 binds threads in a way that this version does not know");
+    const LoadBody options = DecodeLoad(load);
+    const auto path = load.subspan(sizeof options);
     const RankCpus place = TakePlace({.threads_per_rank = options.threads_per_rank,
                                       .binding = options.binding < 0 ? std::nullopt : std::optional(static_cast<Binding>(options.binding))});
-    const auto path = load.subspan(sizeof options);
     bundle::Bundle bundle;
     std::unique_ptr<CpuDevice> device;
-    LoadTogether(group, [&] {
-      bundle =
-          bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0, group.rank());
+    LoadTogether(group, [&](const std::stop_token& stop) {
+      bundle = bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0,
+                                    group.rank(), stop);
       CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
-      const kernels::Isa isa = options.isa < 0 ? kernels::IsaFromEnvironment() : kernels::ChooseIsa(Name(static_cast<kernels::Isa>(options.isa)));
-      device = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(options, group));
     });
     Agree(bundle, group);
-    ReceivedStep step(bundle);
-    std::vector<std::byte> body;
-    std::vector<float> row(static_cast<size_t>(bundle.manifest.vocab_size));
-    for (Header header = Hear(group, body); header.word != Word::kUnload; header = Hear(group, body)) {
-      Require(header.number < bundle.plans.size() && (header.word == Word::kStep || header.word == Word::kResult), ErrorCode::kDataLoss,
-              "rank 0 asks for something that this version does not know");
-      const bundle::Plan& plan = bundle.plans[header.number];
-      if (header.word == Word::kStep) {
-        device->Run(header.number, step.Decode(body, plan));
-      } else {
-        Require(header.output >= 0 && header.output < plan.outputs, ErrorCode::kDataLoss, "rank 0 asks for output ", header.output, " of ",
-                plan.outputs);
-        GatherResult(bundle.manifest, device->Result(header.number, header.output), row, group);
-      }
-    }
+    LoadTogether(group, [&](const std::stop_token& stop) {
+      device = std::make_unique<CpuDevice>(bundle, ChooseIsa(options), place, LinkOf(options, group), stop);
+    });
+    FollowSteps(bundle, *device, group);
   });
 }
 

@@ -44,7 +44,7 @@ class ProcessRanks final : public Device {
   std::vector<float> results_;   // [outputs, vocabulary], from the first time that somebody asks
 };
 
-// Another rank's part, from the word kLoad, whose body this is, to kUnload. Throws as ProcessRanks; the group's Error ends it too.
+// Another rank's part, from the word kLoad, whose body this is, to kUnload. What it throws is the group's Error, which ends all ranks.
 void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& group);
 
 }  // namespace intaglio::runtime

@@ -1,8 +1,10 @@
 #include "runtime/processes.h"
 
+#include <exception>
 #include <optional>
 
 #include "base/fail.h"
+#include "runtime/placement.h"
 #include "runtime/process_ranks.h"
 
 namespace intaglio {
@@ -15,21 +17,15 @@ JoinedProcesses* joined = nullptr;   // MPI knows one group a process, and so do
 
 class JoinedProcesses final : public Processes {
  public:
-  explicit JoinedProcesses(std::unique_ptr<collectives::ProcessGroup> group) : group_(std::move(group)) {
-    if (rank() == 0) conversation_.emplace(group_->collectives());
+  JoinedProcesses(std::unique_ptr<collectives::ProcessGroup> group, std::function<void(const Error&)> on_failure) : group_(std::move(group)) {
+    if (rank() == 0) conversation_.emplace(group_->collectives(), std::move(on_failure));
     joined = this;
   }
   ~JoinedProcesses() override {
     joined = nullptr;
-    if (!conversation_) return;
     try {
-      {
-        const Conversation::Turn turn = conversation_->TakeTurn();
-        conversation_->Say({.word = runtime::Word::kQuit});
-      }
-      conversation_.reset();
-      group_->Leave();
-    } catch (const Error&) {}   // the group has failed, which was said before
+      if (rank() == 0) Leave();
+    } catch (const std::exception&) {}   // the group has failed, which was said before, or fails when group_ ends without having left
   }
 
   [[nodiscard]] int rank() const noexcept override { return group_->collectives().rank(); }
@@ -37,11 +33,23 @@ class JoinedProcesses final : public Processes {
   [[nodiscard]] bool is_speaker() const noexcept override { return group_->is_speaker(); }
 
   void Follow() override {
-    std::vector<std::byte> body;
-    for (runtime::Header header = runtime::Hear(group_->collectives(), body); header.word != runtime::Word::kQuit;
-         header = runtime::Hear(group_->collectives(), body)) {
-      if (header.word == runtime::Word::kLoad) runtime::FollowRankZero(body, group_->collectives());
+    group_->Run([](collectives::Collectives& group) {
+      std::vector<std::byte> body;
+      for (runtime::Header header = runtime::Hear(group, body); header.word != runtime::Word::kQuit; header = runtime::Hear(group, body)) {
+        Require(header.word == runtime::Word::kLoad, ErrorCode::kDataLoss, "rank 0 asks for a step of a bundle that it has not opened");
+        runtime::FollowRankZero(body, group);
+      }
+    });
+    group_->Leave();
+  }
+
+  void Leave() override {
+    if (!conversation_) return;
+    {
+      const Conversation::Turn turn = conversation_->TakeTurn();
+      conversation_->Say({.word = runtime::Word::kQuit});
     }
+    conversation_.reset();
     group_->Leave();
   }
 
@@ -49,15 +57,17 @@ class JoinedProcesses final : public Processes {
 
  private:
   std::unique_ptr<collectives::ProcessGroup> group_;
-  std::optional<Conversation> conversation_;   // of rank 0
+  std::optional<Conversation> conversation_;   // of rank 0, until it leaves
 };
 
 }  // namespace
 
-std::unique_ptr<Processes> Processes::Join() {
+std::unique_ptr<Processes> Processes::Join(std::function<void(const Error&)> on_failure) {
   auto group = collectives::ProcessGroup::Join();
-  return group == nullptr ? nullptr : std::make_unique<JoinedProcesses>(std::move(group));
+  return group == nullptr ? nullptr : std::make_unique<JoinedProcesses>(std::move(group), std::move(on_failure));
 }
+
+bool Processes::IsFirstOfHost() noexcept { return runtime::LocalRankFromEnvironment().rank == 0; }
 
 runtime::Conversation* runtime::JoinedConversation() noexcept { return joined == nullptr ? nullptr : joined->conversation(); }
 

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "base/spin.h"
-#include "intaglio/error.h"
 
 namespace intaglio::runtime {
 
@@ -43,7 +42,7 @@ void Sender::Loop() {
     if (is_over_) return;
     try {
       if (!failure_) group_.AllReduce(values_, wire_);   // after a failure nothing more is sent, and Wait says so
-    } catch (const Error&) { failure_ = std::current_exception(); }
+    } catch (...) { failure_ = std::current_exception(); }
     done_.fetch_add(1, std::memory_order_release);
     done_.notify_one();
   }

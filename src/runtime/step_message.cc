@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include "base/fail.h"
 #include "kernels/kv_layout.h"
+#include "kernels/params.h"
 
 namespace intaglio::runtime {
 namespace {
@@ -30,27 +32,7 @@ bool BeginsSlot(const int32_t* slots, int32_t row) { return row == 0 || slots[ro
 
 int32_t BlocksOf(int32_t length) { return (length + kernels::kKvTile - 1) / kernels::kKvTile; }
 
-class Reader {
- public:
-  explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
-
-  void Take(void* out, size_t size) {
-    Require(size <= bytes_.size(), ErrorCode::kDataLoss, "a step from rank 0 is truncated; do all ranks run one version of intaglio?");
-    if (size > 0) std::memcpy(out, bytes_.data(), size);
-    bytes_ = bytes_.subspan(size);
-  }
-  int32_t TakeInt(int32_t least, int64_t most) {
-    int32_t value = 0;
-    Take(&value, sizeof value);
-    Require(value >= least && value <= most, ErrorCode::kDataLoss, "a step from rank 0 has ", value, " where ", least, " to ", most,
-            " are possible; do all ranks run one version of intaglio?");
-    return value;
-  }
-  void TakeInts(int32_t count, int32_t* out) { Take(out, static_cast<size_t>(count) * sizeof *out); }
-
- private:
-  std::span<const std::byte> bytes_;
-};
+constexpr std::string_view kDoVersionsDiffer = " are possible; do all ranks run one version of intaglio?";
 
 int32_t Most(std::span<const bundle::Plan> plans, int32_t bundle::Plan::* count) {
   int32_t most = 0;
@@ -60,6 +42,36 @@ int32_t Most(std::span<const bundle::Plan> plans, int32_t bundle::Plan::* count)
 
 }  // namespace
 
+class ReceivedStep::Reader {
+ public:
+  explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  void Take(void* out, size_t size) {
+    Require(size <= bytes_.size(), ErrorCode::kDataLoss, "a step from rank 0 is truncated");
+    if (size > 0) std::memcpy(out, bytes_.data(), size);
+    bytes_ = bytes_.subspan(size);
+  }
+  int32_t TakeInt(int32_t least, int64_t most) {
+    int32_t value = 0;
+    Take(&value, sizeof value);
+    Require(value >= least && value <= most, ErrorCode::kDataLoss, "a step from rank 0 has ", value, " where ", least, " to ", most,
+            kDoVersionsDiffer);
+    return value;
+  }
+  // `what` the numbers are, of [least, most].
+  void TakeInts(std::span<int32_t> out, std::string_view what, int64_t least, int64_t most) {
+    Take(out.data(), out.size_bytes());
+    for (int32_t value : out) {
+      Require(value >= least && value <= most, ErrorCode::kDataLoss, "a step from rank 0 has ", what, ' ', value, " where ", least, " to ", most,
+              kDoVersionsDiffer);
+    }
+  }
+  [[nodiscard]] size_t bytes_left() const { return bytes_.size(); }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
 void EncodeStep(const StepView& view, size_t num_groups, std::vector<std::byte>& out) {
   PutInts(&view.num_rows, 1, out);
   PutInts(&view.num_outputs, 1, out);
@@ -67,7 +79,7 @@ void EncodeStep(const StepView& view, size_t num_groups, std::vector<std::byte>&
   PutInts(view.output_rows, view.num_outputs, out);
   for (int32_t i = 0; i < view.num_outputs; ++i) {
     SamplingRow row = view.sampling[i];
-    if (!NeedsHistory(row)) row.history_size = 0;
+    if (!NeedsHistory(row)) row.history_size = row.prompt_size = 0;
     const int32_t* history = row.history;
     row.history = nullptr;
     Put(&row, sizeof row, out);
@@ -82,7 +94,7 @@ void EncodeStep(const StepView& view, size_t num_groups, std::vector<std::byte>&
 }
 
 ReceivedStep::ReceivedStep(const bundle::Bundle& bundle)
-    : max_slots_(bundle.manifest.max_slots),
+    : manifest_(bundle.manifest),
       blocks_per_slot_(BlocksOf(static_cast<int32_t>(bundle.manifest.max_context))),
       tokens_(static_cast<size_t>(Most(bundle.plans, &bundle::Plan::rows))),
       positions_(tokens_.size()),
@@ -95,7 +107,7 @@ ReceivedStep::ReceivedStep(const bundle::Bundle& bundle)
       tables_(bundle.manifest.kv_groups.size()) {
   for (std::vector<int32_t>& history : histories_) history.resize(static_cast<size_t>(bundle.manifest.max_context));
   for (std::vector<int32_t>& table : tables_) {
-    table.assign(static_cast<size_t>(max_slots_) * static_cast<size_t>(blocks_per_slot_), -1);
+    table.assign(static_cast<size_t>(manifest_.max_slots) * static_cast<size_t>(blocks_per_slot_), -1);
     table_pointers_.push_back(table.data());
     max_blocks_.push_back(blocks_per_slot_);
   }
@@ -104,30 +116,45 @@ ReceivedStep::ReceivedStep(const bundle::Bundle& bundle)
 StepView ReceivedStep::Decode(std::span<const std::byte> bytes, const bundle::Plan& plan) {
   Reader in(bytes);
   StepView view{.num_rows = in.TakeInt(1, plan.rows), .num_outputs = in.TakeInt(0, plan.outputs)};
-  for (std::vector<int32_t>* rows : {&tokens_, &positions_, &slots_, &lengths_, &rope_rows_}) in.TakeInts(view.num_rows, rows->data());
-  in.TakeInts(view.num_outputs, output_rows_.data());
-  for (int32_t i = 0; i < view.num_outputs; ++i) {
-    const auto output = static_cast<size_t>(i);
-    SamplingRow& row = sampling_[output];
+  const auto rows = [&](std::vector<int32_t>& of) { return std::span(of).first(static_cast<size_t>(view.num_rows)); };
+  in.TakeInts(rows(tokens_), "token", 0, manifest_.vocab_size - 1);
+  in.TakeInts(rows(positions_), "position", 0, manifest_.max_context - 1);
+  in.TakeInts(rows(slots_), "slot", 0, manifest_.max_slots - 1);
+  in.TakeInts(rows(lengths_), "length", 1, manifest_.max_context);
+  for (size_t i = 0; i < rows(slots_).size(); ++i) {
+    const bool is_of_the_slot = BeginsSlot(slots_.data(), static_cast<int32_t>(i)) || lengths_[i] == lengths_[i - 1];
+    Require(is_of_the_slot && positions_[i] < lengths_[i], ErrorCode::kDataLoss, "a step from rank 0 has position ", positions_[i], " of a slot of ",
+            lengths_[i], " tokens");
+  }
+  in.TakeInts(rows(rope_rows_), "rotation", 0, manifest_.rope_switch + manifest_.max_context - (manifest_.rope_follows_length ? 0 : 1));
+  in.TakeInts(std::span(output_rows_).first(static_cast<size_t>(view.num_outputs)), "output row", 0, view.num_rows - 1);
+  for (size_t i = 0; i < static_cast<size_t>(view.num_outputs); ++i) {
+    SamplingRow& row = sampling_[i];
     in.Take(&row, sizeof row);
-    Require(row.history_size >= 0 && std::cmp_less_equal(row.history_size, histories_[output].size()), ErrorCode::kDataLoss,
-            "a step from rank 0 has a history of ", row.history_size, " tokens; do all ranks run one version of intaglio?");
-    row.history = histories_[output].data();
-    in.TakeInts(row.history_size, histories_[output].data());
+    Require(row.history_size >= 0 && std::cmp_less_equal(row.history_size, histories_[i].size()) && row.prompt_size >= 0 &&
+                row.prompt_size <= row.history_size && row.num_logprobs >= 0 && row.num_logprobs <= kernels::sample_params::kMaxLogprobs,
+            ErrorCode::kDataLoss, "a step from rank 0 has a history of ", row.history_size, " tokens, ", row.prompt_size, " of a prompt, and wants ",
+            row.num_logprobs, " log-probabilities: not all of these", kDoVersionsDiffer);
+    row.history = histories_[i].data();
+    in.TakeInts(std::span(histories_[i]).first(static_cast<size_t>(row.history_size)), "token", 0, manifest_.vocab_size - 1);
   }
-  for (std::vector<int32_t>& table : tables_) {
-    for (int32_t row = 0; row < view.num_rows; ++row) {
-      if (!BeginsSlot(slots_.data(), row)) continue;
-      const int32_t slot = slots_[static_cast<size_t>(row)], blocks = BlocksOf(lengths_[static_cast<size_t>(row)]);
-      Require(slot >= 0 && slot < max_slots_ && blocks >= 0 && blocks <= blocks_per_slot_, ErrorCode::kDataLoss, "a step from rank 0 has ", blocks,
-              " blocks for slot ", slot, "; do all ranks run one version of intaglio?");
-      in.TakeInts(blocks, table.data() + static_cast<size_t>(slot) * static_cast<size_t>(blocks_per_slot_));
-    }
-  }
+  DecodeTables(in, view.num_rows);
+  Require(in.bytes_left() == 0, ErrorCode::kDataLoss, "a step from rank 0 has ", in.bytes_left(), " bytes too many");
   view.tokens = tokens_.data(), view.positions = positions_.data(), view.slots = slots_.data(), view.lengths = lengths_.data();
   view.rope_rows = rope_rows_.data(), view.output_rows = output_rows_.data(), view.sampling = sampling_.data();
   view.block_tables = table_pointers_.data(), view.max_blocks = max_blocks_.data();
   return view;
+}
+
+void ReceivedStep::DecodeTables(Reader& in, int32_t num_rows) {
+  for (size_t group = 0; group < tables_.size(); ++group) {
+    const int64_t num_blocks = manifest_.max_slots * manifest_.kv_groups[group].blocks_per_slot;
+    for (int32_t row = 0; row < num_rows; ++row) {
+      if (!BeginsSlot(slots_.data(), row)) continue;
+      const auto i = static_cast<size_t>(row), slot = static_cast<size_t>(slots_[i]), width = static_cast<size_t>(blocks_per_slot_);
+      in.TakeInts(std::span(tables_[group]).subspan(slot * width, static_cast<size_t>(BlocksOf(lengths_[i]))), "block", -1, num_blocks - 1);
+    }
+  }
 }
 
 }  // namespace intaglio::runtime

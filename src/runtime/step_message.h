@@ -17,18 +17,22 @@ void EncodeStep(const kernels::StepView& view, size_t num_groups, std::vector<st
 // Where a received step lies, with tables that stay from step to step. Sized once, for any step of a bundle.
 class ReceivedStep {
  public:
-  explicit ReceivedStep(const bundle::Bundle& bundle);
+  explicit ReceivedStep(const bundle::Bundle& bundle);   // which outlives it
 
-  // Throws Error kDataLoss for bytes that are no step of `plan`. The view is valid until the next call.
+  // Throws Error kDataLoss for bytes that are no step of `plan`, or that would lead a kernel out of its memory. The view is valid until the next call.
   [[nodiscard]] kernels::StepView Decode(std::span<const std::byte> bytes, const bundle::Plan& plan);
 
  private:
-  int32_t max_slots_, blocks_per_slot_;
-  std::vector<int32_t> tokens_, positions_, slots_, lengths_, rope_rows_;   // [most rows]
-  std::vector<int32_t> output_rows_;                                        // [most outputs]
+  class Reader;
+  void DecodeTables(Reader& in, int32_t num_rows);
+
+  const bundle::Manifest& manifest_;
+  int32_t blocks_per_slot_;
+  std::vector<int32_t> tokens_, positions_, slots_, lengths_, rope_rows_;  // [most rows]
+  std::vector<int32_t> output_rows_;  // [most outputs]
   std::vector<kernels::SamplingRow> sampling_;
-  std::vector<std::vector<int32_t>> histories_;                             // [most outputs]
-  std::vector<std::vector<int32_t>> tables_;                                // [groups][max_slots * blocks_per_slot]
+  std::vector<std::vector<int32_t>> histories_;  // [most outputs]
+  std::vector<std::vector<int32_t>> tables_;  // [groups][max_slots * blocks_per_slot]
   std::vector<const int32_t*> table_pointers_;
   std::vector<int32_t> max_blocks_;
 };

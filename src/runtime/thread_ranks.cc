@@ -1,13 +1,13 @@
 #include "runtime/thread_ranks.h"
 
 #include <algorithm>
-#include <new>
 #include <system_error>
 #include <thread>
 
 #include "base/cpus.h"
 #include "base/fail.h"
 #include "base/spin.h"
+#include "collectives/failure.h"
 #include "runtime/agreement.h"
 #include "runtime/plan_check.h"
 
@@ -35,8 +35,7 @@ ThreadRanks::ThreadRanks(const bundle::Bundle& first, const Options& options)
   for (int r = 0; r < first.manifest.tp_degree; ++r) ranks_.push_back(std::make_unique<Rank>());
   try {
     for (int r = 0; r < first.manifest.tp_degree; ++r) ranks_[static_cast<size_t>(r)]->leader = std::thread([this, r] { Lead(r); });
-    Together(Job::kLoad);
-    Together(Job::kAgree);
+    for (const Job job : {Job::kOpen, Job::kAgree, Job::kBuild}) Together(job);
   } catch (const std::system_error& e) {
     Together(Job::kStop);
     Fail(ErrorCode::kResourceExhausted, "cannot start a thread for every rank: ", e.what());
@@ -48,8 +47,9 @@ ThreadRanks::ThreadRanks(const bundle::Bundle& first, const Options& options)
 
 ThreadRanks::~ThreadRanks() { Together(Job::kStop); }
 
-// Hands a job to all leaders that run and waits for them; after kStop they have ended.
+// Hands a job to all leaders that run and waits for them; after kStop they have ended. A group that has failed only stops.
 void ThreadRanks::Together(Job job) {
+  if (job != Job::kStop) ThrowIfFailed();
   job_ = job;
   const auto num_running = std::ranges::count_if(ranks_, [](const auto& rank) { return rank->leader.joinable(); });
   unfinished_.store(static_cast<int>(num_running), std::memory_order_relaxed);
@@ -63,9 +63,14 @@ void ThreadRanks::Together(Job job) {
     for (const auto& rank : ranks_) {
       if (rank->leader.joinable()) rank->leader.join();
     }
-  } else if (has_failed_.load(std::memory_order_relaxed)) {
-    group_.rank(0).Barrier();   // throws the group's Error
+  } else {
+    ThrowIfFailed();
   }
+}
+
+// REQUIRES: leaders wait for a job
+void ThreadRanks::ThrowIfFailed() {
+  if (has_failed_.load(std::memory_order_relaxed)) group_.rank(0).Barrier();   // throws the group's Error
 }
 
 void ThreadRanks::Lead(int rank) {
@@ -79,12 +84,10 @@ void ThreadRanks::Lead(int rank) {
     if (!is_last) {
       try {
         Do(*ranks_[static_cast<size_t>(rank)], rank);
-      } catch (const Error& e) {
-        group_.rank(rank).Abort(e);
+      } catch (...) {
+        collectives::AbortByException(group_.rank(rank));
         has_failed_.store(true, std::memory_order_relaxed);
-      } catch (const std::bad_alloc&) {
-        group_.rank(rank).Abort({ErrorCode::kResourceExhausted, "out of memory"});
-        has_failed_.store(true, std::memory_order_relaxed);
+        loading_.request_stop();
       }
     }
     if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
@@ -94,15 +97,21 @@ void ThreadRanks::Lead(int rank) {
 
 void ThreadRanks::Do(Rank& rank, int index) {
   switch (job_) {
-    case Job::kLoad:
-      if (index > 0) rank.own = std::make_unique<const bundle::Bundle>(bundle::Bundle::Open(first_.path, options_.verify_checksums, index));
+    case Job::kOpen:
+      if (index > 0) {
+        auto own = bundle::Bundle::Open(first_.path, options_.verify_checksums, index, loading_.get_token());
+        CheckManifest(own.manifest), CheckPlans(own.plans, own.manifest);
+        rank.own = std::make_unique<const bundle::Bundle>(std::move(own));
+      }
       rank.bundle = index > 0 ? rank.own.get() : &first_;
-      if (index > 0) CheckManifest(rank.bundle->manifest), CheckPlans(rank.bundle->plans, rank.bundle->manifest);
-      rank.device = std::make_unique<CpuDevice>(*rank.bundle, options_.isa, options_.places[static_cast<size_t>(index)],
-                                                RankLink{.group = &group_.rank(index), .wire = options_.wire, .overlaps = options_.overlaps});
       break;
     case Job::kAgree:
       Agree(*rank.bundle, group_.rank(index));
+      break;
+    case Job::kBuild:
+      rank.device = std::make_unique<CpuDevice>(*rank.bundle, options_.isa, options_.places[static_cast<size_t>(index)],
+                                                RankLink{.group = &group_.rank(index), .wire = options_.wire, .overlaps = options_.overlaps},
+                                                loading_.get_token());
       break;
     case Job::kStep:
       rank.device->Run(plan_, *view_);

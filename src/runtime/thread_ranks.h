@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <vector>
 
 #include "bundle/bundle.h"
@@ -35,11 +36,12 @@ class ThreadRanks final : public Device {
 
  private:
   struct Rank;
-  // What leaders do next, one after the other: load, then agree, then steps, until they stop.
-  enum class Job : uint8_t { kLoad, kAgree, kStep, kStop };
+  // What leaders do next, one after the other: open the bundle, agree, build their devices, then steps, until they stop.
+  enum class Job : uint8_t { kOpen, kAgree, kBuild, kStep, kStop };
   void Lead(int rank);
   void Do(Rank& rank, int index);
   void Together(Job job);
+  void ThrowIfFailed();
 
   const bundle::Bundle& first_;
   const Options options_;
@@ -47,12 +49,13 @@ class ThreadRanks final : public Device {
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::vector<float> results_;                      // [outputs, vocabulary], from the first time that somebody asks
 
-  Job job_ = Job::kLoad;
+  Job job_ = Job::kOpen;
   size_t plan_ = 0;
   const kernels::StepView* view_ = nullptr;
   alignas(64) std::atomic<uint32_t> generation_{0};   // of jobs
   alignas(64) std::atomic<int> unfinished_{0};
   std::atomic<bool> has_failed_{false};
+  std::stop_source loading_;   // which a rank that fails calls off
 };
 
 }  // namespace intaglio::runtime

@@ -64,7 +64,8 @@ Box OpenBox(const SampleRow& row, const std::byte* data, int64_t bytes) {
   bytes -= static_cast<int64_t>(sizeof header);
   if (bytes < 0) return {};
   std::memcpy(&header, data, sizeof header);
-  Box box{.tops = data + sizeof header};
+  Box box;
+  box.tops = data + sizeof header;
   box.num_tops = std::clamp<int64_t>(header.num_tops, 0, std::min<int64_t>(sample_params::kMaxLogprobs, bytes / kTopBytes));
   bytes -= box.num_tops * kTopBytes;
   const int64_t count = std::clamp<int64_t>(header.num_vectors, 0, bytes / RecordBytes(row));
@@ -99,7 +100,7 @@ void ForVectors(const SampleRow& row, const Vectors (&vectors)[kSegments], Body 
 
 Choice ChooseAmong(const SampleRow& row, const Vectors (&vectors)[kSegments], std::byte* scratch) {
   const Filter filter = FindFilter(row, vectors, scratch);
-  SparseRace race{.row = row, .filter = filter};
+  SparseRace race{.row = row, .filter = filter, .best = {}};
   ForVectors(row, vectors, [&](int64_t unit, const float* values) { race.See(unit, values); });
   // Nothing was kept: column 0, whether its vector is here or not.
   Choice choice{.id = Reduce(race.best).id, .raw = row.result(0).first_raw};

@@ -31,6 +31,8 @@ struct ExportOptions {
   int32_t tp_degree = 1;                   // ranks that share every layer: 1 to 8
   int32_t ep_degree = 0;                   // of them, how many share out the experts of a mixture; the others share the inside of each expert.
                                            // Divides tp_degree and 8; 0: as many as can
+  std::string expert_dispatch{};           // how ranks with whole experts bring the results to their rows: "reduce", "exchange", or "auto", which
+                                           // is the default: for each graph what sends fewer bytes. The answer is the same to the last bit
   int32_t speculation = 0;                 // k proposed tokens per sequence; 0: no speculation graph
   bool force = false;                      // replace an existing bundle
   bool keep_probes = false;                // keep the intermediate values that parity tests read

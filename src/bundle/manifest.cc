@@ -274,6 +274,7 @@ std::string ToJson(const Manifest& m) {
   if (m.rope_switch != 0) json["rope_switch"] = m.rope_switch;
   if (m.rope_follows_length) json["rope_follows_length"] = true;
   if (m.capacity_factor != 0) json["capacity_factor"] = m.capacity_factor;
+  if (!m.expert_dispatch.empty()) json["expert_dispatch"] = m.expert_dispatch;
   if (m.embedding) json["task"] = "embed", json["embedding"] = ToJsonObject(*m.embedding);
   if (m.parity) json["parity"] = ToJsonObject(*m.parity);
   // The source's name may be any bytes: what is not UTF-8 is replaced.
@@ -304,6 +305,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where, int r
   in.OptionalNumber("rope_switch", m.rope_switch);
   in.OptionalBool("rope_follows_length", m.rope_follows_length);
   if (json.contains("capacity_factor")) in.Real("capacity_factor", m.capacity_factor);
+  if (json.contains("expert_dispatch")) in.String("expert_dispatch", m.expert_dispatch);
   in.Number("max_slots", m.max_slots, 1);
   in.Number("speculation", m.speculation);
   in.Numbers("prefill_buckets", m.prefill_buckets, 1);

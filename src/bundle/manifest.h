@@ -82,6 +82,7 @@ struct Manifest : RankEntry {
   bool rope_follows_length = false;        // rotations follow the length of the prompt, or a later token's own place (runtime/rope_rows.h)
   int64_t rope_switch = 0;                 // longer sequences are rotated by other rows of the rotary tables (runtime/rope_rows.h); 0: none
   double capacity_factor = 0;              // experts take no more rows of a prefill step than this says (ExportOptions); 0: all
+  std::string expert_dispatch;             // "reduce" or "exchange" where somebody chose (ExportOptions); empty: each graph's cheaper way
   int32_t max_slots = 0, speculation = 0;  // sequences at once; proposed tokens per sequence (0: no speculation graph)
   std::vector<int32_t> prefill_buckets, batch_buckets;
   std::vector<int32_t> eos_ids;            // from generation_config.json, else config.json

@@ -113,6 +113,10 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
                    "Mixtures of experts: how many of the ranks share out the experts, while the others share the inside of each (default: as many as "
                    "can)")
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--expert-dispatch", options->expert_dispatch,
+                   "How ranks with whole experts bring the results to their rows: reduce, exchange, or auto, whichever sends fewer bytes (default)")
+      ->check(CLI::IsMember({"auto", "reduce", "exchange"}));
   command->add_option("--speculation", options->speculation, "Also build graphs that verify K proposed tokens a sequence")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--force", options->force, "Replace an existing bundle");

@@ -66,6 +66,11 @@ ValueId ArenaValues::InPlaceInput(size_t node) const {
     case Op::kExpertIsolate:
     case Op::kExpertBias:
       return MayOverwrite(node, n.inputs[0]) ? n.inputs[0] : graph::kNoValue;
+    case Op::kExpertExchange:
+      if (n.inputs.size() < 3) return graph::kNoValue;   // of a rank without experts
+      Assert(MayOverwrite(node, n.inputs[2]));
+      return n.inputs[2];
+    case Op::kRowGather:
     case Op::kAllReduce:   // ranks add where they stand
       Assert(MayOverwrite(node, n.inputs[0]));
       return n.inputs[0];

@@ -75,10 +75,15 @@ void Set(const graph::ExpertAttrs& attrs, Op op, Call& call) {
     call.ints[kNumExperts] = attrs.num_experts;
     call.ints[kFirstGroup] = attrs.first_group;
     call.ints[kNumGroups] = Leaves(attrs.num_groups);
+    if (attrs.num_shares != 1) call.ints[kShare] = attrs.share, call.ints[kNumShares] = attrs.num_shares;
   }
 }
 
 void Set(const graph::GatherAttrs& attrs, Op, Call& call) { std::ranges::copy(attrs.borders, call.ints.begin() + kernels::gather_params::kBorders); }
+
+void Set(const graph::ExchangeAttrs& attrs, Op, Call& call) {
+  std::ranges::copy(attrs.experts, call.ints.begin() + kernels::exchange_params::kBorders);
+}
 
 void Set(const graph::ZerosAttrs&, Op, Call&) {}
 

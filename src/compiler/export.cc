@@ -201,10 +201,16 @@ void DescribeRanks(const std::vector<RankPart>& parts, const ResolvedOptions& re
   for (const RankPart& part : parts) m.ranks.push_back(part.entry);
 }
 
-void RequireExperts(const graph::Graph& graph) {
-  const bool has_experts = std::ranges::any_of(graph.nodes, [](const graph::Node& node) { return node.op == graph::Op::kExpertGroup; });
+// A rank may have none of the experts that there are.
+void RequireExperts(const std::vector<RankPart>& parts) {
+  const graph::Graph& graph = parts.front().graphs.front();
+  const bool has_experts = std::ranges::any_of(parts, [](const RankPart& part) {
+    return std::ranges::find(part.graphs.front().nodes, graph::Op::kExpertGroup, &graph::Node::op) != part.graphs.front().nodes.end();
+  });
   Require(graph.capacity_factor == 0 || has_experts, ErrorCode::kInvalidArgument, "export: --capacity-factor ", graph.capacity_factor,
           " is for mixtures of experts; this model has none");
+  Require(graph.expert_dispatch == graph::ExpertDispatch::kAuto || has_experts, ErrorCode::kInvalidArgument,
+          "export: --expert-dispatch is for mixtures of experts; this model has none");
 }
 
 }  // namespace
@@ -221,7 +227,7 @@ ExportReport Export(const ExportOptions& options) {
   std::vector<RankPart> parts;
   for (int rank = 0; rank < resolved.tp_degree; ++rank) parts.push_back(PlanRank(source, parts));
   const graph::Graph& first = parts.front().graphs.front();
-  RequireExperts(first);
+  RequireExperts(parts);
   parts.front().entry.memory.tokenizer = TokenizerBytes(*checkpoint);
 
   bundle::Manifest manifest = DescribeModel(options, resolved, *model, *checkpoint);
@@ -229,6 +235,7 @@ ExportReport Export(const ExportOptions& options) {
   DescribeRanks(parts, resolved, manifest);
   manifest.rope_switch = first.rope_switch, manifest.rope_follows_length = first.rope_follows_length;
   manifest.capacity_factor = resolved.capacity_factor;
+  if (resolved.expert_dispatch != graph::ExpertDispatch::kAuto) manifest.expert_dispatch = options.expert_dispatch;
 
   for (size_t rank = 0; rank < parts.size(); ++rank)
     writer.AddFile(bundle::PlanFile(static_cast<int>(rank), resolved.tp_degree), SerializePlans(parts[rank].plans));

@@ -81,6 +81,18 @@ void ResolveRanks(const ExportOptions& options, ResolvedOptions& r) {
   r.ep_degree = ep != 0 ? ep : std::gcd(tp, int32_t{graph::kNumSegments});
 }
 
+// An exchange moves whole experts' results between ranks.
+void ResolveDispatch(const ExportOptions& options, ResolvedOptions& r) {
+  const std::string& dispatch = options.expert_dispatch;
+  if (dispatch.empty() || dispatch == "auto") return;
+  Require(dispatch == "reduce" || dispatch == "exchange", ErrorCode::kInvalidArgument, "export: --expert-dispatch ", dispatch,
+          " is not supported; auto, reduce and exchange are");
+  Require(r.tp_degree > 1, ErrorCode::kInvalidArgument, "export: --expert-dispatch ", dispatch, " is for several ranks (--tp)");
+  Require(dispatch == "reduce" || r.ep_degree == r.tp_degree, ErrorCode::kInvalidArgument,
+          "export: --expert-dispatch exchange needs every expert whole on one rank, but --tp is ", r.tp_degree, " and --ep ", r.ep_degree);
+  r.expert_dispatch = dispatch == "reduce" ? graph::ExpertDispatch::kReduce : graph::ExpertDispatch::kExchange;
+}
+
 }  // namespace
 
 ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint) {
@@ -106,6 +118,7 @@ ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model
           "export: --capacity-factor ", options.capacity_factor, " is not within 0 (no row loses an expert) to ", kLargestCapacityFactor);
   r.capacity_factor = options.capacity_factor;
   ResolveRanks(options, r);
+  ResolveDispatch(options, r);
   if (model.embedder()) ResolveEmbedder(options, model, r);
   const int64_t rows = int64_t{r.max_slots} * (r.speculation + 1);
   Require(rows <= kLargestStep, ErrorCode::kInvalidArgument, "export: ", r.max_slots, " sequences with --speculation ", r.speculation,
@@ -122,14 +135,25 @@ std::vector<models::GraphSizes> GraphsOf(const ResolvedOptions& options, int ran
                       .outputs = std::min(rows, std::max(kPrefillOutputs, options.max_slots)),
                       .max_context = options.max_context,
                       .capacity_factor = options.capacity_factor,
-                      .place = place});
+                      .place = place,
+                      .expert_dispatch = options.expert_dispatch});
   }
   for (int32_t batch : options.batch_buckets)
-    graphs.push_back({.phase = Phase::kTokenGeneration, .rows = batch, .outputs = batch, .max_context = options.max_context, .place = place});
+    graphs.push_back({.phase = Phase::kTokenGeneration,
+                      .rows = batch,
+                      .outputs = batch,
+                      .max_context = options.max_context,
+                      .place = place,
+                      .expert_dispatch = options.expert_dispatch});
   if (options.speculation == 0) return graphs;
   for (int32_t batch : options.batch_buckets) {
     const int64_t rows = int64_t{batch} * (options.speculation + 1);
-    graphs.push_back({.phase = Phase::kSpeculation, .rows = rows, .outputs = rows, .max_context = options.max_context, .place = place});
+    graphs.push_back({.phase = Phase::kSpeculation,
+                      .rows = rows,
+                      .outputs = rows,
+                      .max_context = options.max_context,
+                      .place = place,
+                      .expert_dispatch = options.expert_dispatch});
   }
   return graphs;
 }

@@ -16,6 +16,7 @@ struct ResolvedOptions {
   int32_t max_slots = 0, speculation = 0;
   int32_t tp_degree = 1, ep_degree = 1;
   double capacity_factor = 0;
+  graph::ExpertDispatch expert_dispatch = graph::ExpertDispatch::kAuto;
   std::vector<int32_t> prefill_buckets, batch_buckets;   // ascending, unique
 };
 

@@ -86,6 +86,10 @@ class Lowering {
         return SampleBytes(node);
       case Op::kAllGather:
         return ShapeOf(node.outputs[0]).num_elements() * static_cast<int64_t>(sizeof(float));
+      case Op::kExpertExchange: {
+        const Shape& positions = ShapeOf(node.inputs[0]);
+        return kernels::ExpertExchangeWorkspaceBytes(positions[0], positions[1], ShapeOf(node.outputs[0])[1]);
+      }
       default:
         return 0;
     }
@@ -196,8 +200,7 @@ class Lowering {
         call.kernel = AttentionKernel(call, std::get<graph::AttentionAttrs>(node.attrs).has_sinks);
         break;
       case Op::kSample:
-        call.operands.push_back(workspace);
-        call.operands.push_back(OperandOf(node.outputs[1]));
+        call.operands.insert(call.operands.end(), {workspace, OperandOf(node.outputs[1])});
         break;
       case Op::kCausalConv:
       case Op::kGatedDeltaRule:
@@ -217,6 +220,8 @@ class Lowering {
         if (!std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.push_back(Operand{});
         call.operands.push_back(workspace);
         break;
+      case Op::kExpertExchange:
+      case Op::kRowGather:
       case Op::kAllReduce:
       case Op::kAllGather:
         LowerTogether(node, workspace, call);
@@ -226,15 +231,25 @@ class Lowering {
     }
   }
 
-  // What ranks do together. An all-reduce works in place; a rank may have no columns to gather.
+  // What ranks do together, most of it in place: then the operand that is the result stands once. A rank may have nothing to give.
   static void LowerTogether(const Node& node, const Operand& workspace, Call& call) {
-    if (node.op == Op::kAllReduce) {
-      Assert(call.operands[0] == call.operands[1] && call.operands[0].stride < call.operands[0].cols + kernels::kLanes);
-      call.operands.pop_back();
-      return;
+    switch (node.op) {
+      case Op::kExpertExchange:
+        if (node.inputs.size() == 3) {
+          Assert(call.operands[0] == call.operands[3]);
+          call.operands.pop_back();
+        }
+        call.operands.push_back(workspace);
+        break;
+      case Op::kAllGather:
+        if (node.inputs.empty()) call.operands.emplace_back();
+        call.operands.push_back(workspace);
+        break;
+      default:
+        Assert(call.operands[0] == call.operands[1] && call.operands[0].stride < call.operands[0].cols + kernels::kLanes);
+        call.operands.pop_back();
+        break;
     }
-    if (node.inputs.empty()) call.operands.emplace_back();
-    call.operands.push_back(workspace);
   }
 
   [[nodiscard]] int64_t RopeRowsOf(const Node& node) const {

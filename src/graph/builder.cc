@@ -227,6 +227,14 @@ ValueRef AllGather(const Builder& b, ValueRef x, const Segments& borders) {
   return b.Emit(Op::kAllGather, inputs, GatherAttrs{borders}).front();
 }
 
+ValueRef ExpertExchange(const Builder& b, const ExchangedRows& rows, const ExchangeAttrs& attrs) {
+  std::vector<ValueRef> inputs{rows.positions, rows.offsets};
+  if (rows.y.id != kNoValue) inputs.push_back(rows.y);
+  return b.Emit(Op::kExpertExchange, inputs, attrs).front();
+}
+
+ValueRef RowGather(const Builder& b, ValueRef x) { return b.Emit(Op::kRowGather, {x}).front(); }
+
 ValueRef Zeros(const Builder& b, int64_t cols, int64_t multiple) {
   return b.Emit(Op::kZeros, {}, ZerosAttrs{.rows = b.rows() * multiple, .cols = cols}).front();
 }

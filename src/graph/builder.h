@@ -38,6 +38,7 @@ class Builder {
   // Whose graph it is.
   [[nodiscard]] const RankPlace& place() const { return graph_->place; }
   [[nodiscard]] int64_t rows() const { return graph_->rows; }
+  [[nodiscard]] ExpertDispatch expert_dispatch() const { return graph_->expert_dispatch; }
   // Rows that an expert takes when each of the graph's rows chooses `top_k` of `num_experts`; 0: all of them.
   [[nodiscard]] int64_t ExpertCapacity(int64_t top_k, int64_t num_experts) const;
   // Each row's row in rotary tables that change with a sequence's length, declared on first use; see Graph::rope_switch.
@@ -134,6 +135,14 @@ struct Sampled {
 [[nodiscard]] ValueRef AllReduce(const Builder& b, ValueRef x);
 // The columns of all ranks side by side. Rank r's are [borders[r], borders[r + 1]); one that has none gives no `x`, and rows are the phase's.
 [[nodiscard]] ValueRef AllGather(const Builder& b, ValueRef x, const Segments& borders);
+// What experts made of rows, in expert order [R * k, C], as ExpertGroup says where: to each rank comes what belongs to its own share of the
+// step's rows, and all else is undefined. `y`: what the rank's own experts made; null from a rank that has none.
+struct ExchangedRows {
+  ValueRef y, positions, offsets;
+};
+[[nodiscard]] ValueRef ExpertExchange(const Builder& b, const ExchangedRows& rows, const ExchangeAttrs& attrs);
+// All rows of x, of which each rank has its own share: of R live ones, rank r of N has [R r / N, R (r + 1) / N).
+[[nodiscard]] ValueRef RowGather(const Builder& b, ValueRef x);
 // x + bias in every row.
 [[nodiscard]] ValueRef AddBias(const Builder& b, ValueRef x, ValueRef bias);
 // +0 in `cols` columns, for each row of the phase `multiple` rows.

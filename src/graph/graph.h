@@ -192,6 +192,8 @@ struct ExpertAttrs {
   int64_t leaves = kNumSegments;                // ExpertMatMul: as MatMulAttrs'
   int64_t first_expert = 0, own_experts = -1;   // ExpertMatMul, ExpertIsolate: those that this rank has; -1: all
   int64_t first_group = 0, num_groups = kNumSegments;   // ExpertCombine: the canonical groups of experts that are added here
+  // ExpertCombine: of R live rows only [R share / shares, R (share + 1) / shares) are made.
+  int64_t share = 0, num_shares = 1;
   [[nodiscard]] int64_t end_expert() const { return own_experts < 0 ? num_experts : first_expert + own_experts; }
   bool operator==(const ExpertAttrs&) const = default;
 };
@@ -211,6 +213,12 @@ struct PoolAttrs {
 struct GatherAttrs {
   Segments borders{};
   bool operator==(const GatherAttrs&) const = default;
+};
+// Rank r has experts [experts[r], experts[r + 1]); past the last rank, all of them. Results have `cols` columns.
+struct ExchangeAttrs {
+  Segments experts{};
+  int64_t cols = 0;
+  bool operator==(const ExchangeAttrs&) const = default;
 };
 struct ZerosAttrs {
   int64_t rows = 0, cols = 0;   // rows: of the phase, or a multiple
@@ -244,9 +252,9 @@ struct RecurrenceAttrs {
   [[nodiscard]] int64_t state_floats() const { return value_heads * ((value_dim + 15) / 16) * ((key_dim + 3) / 4 * 4) * 16; }
   bool operator==(const RecurrenceAttrs&) const = default;
 };
-using Attrs =
-    std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs, ClampAttrs,
-                 ScalarAttrs, HeadAttrs, RotaryAttrs, ConvAttrs, RecurrenceAttrs, PoolAttrs, GatherAttrs, ZerosAttrs, SquareSumAttrs, SampleAttrs>;
+using Attrs = std::variant<NoAttrs, EmbeddingAttrs, MatMulAttrs, NormAttrs, RopeAttrs, SliceAttrs, AttentionAttrs, RouteAttrs, ExpertAttrs,
+                           ClampAttrs, ScalarAttrs, HeadAttrs, RotaryAttrs, ConvAttrs, RecurrenceAttrs, PoolAttrs, GatherAttrs, ZerosAttrs,
+                           SquareSumAttrs, SampleAttrs, ExchangeAttrs>;
 
 struct Node {
   Op op = Op::kAdd;
@@ -255,10 +263,15 @@ struct Node {
   std::string scope;     // the layer that emitted it: "model.layers.0.self_attn"
 };
 
+// How ranks that share out experts bring the results to the rows that chose them: each adds its own and all ranks their sums, or results
+// travel to the ranks whose share of rows they belong to. kAuto: whichever sends fewer bytes (layers/expert_dispatch.h).
+enum class ExpertDispatch : uint8_t { kAuto, kReduce, kExchange };
+
 struct Graph {
   Phase phase = Phase::kContextEncoding;
   int64_t rows = 0, outputs = 0, max_context = 0;
   RankPlace place;   // whose graph this is
+  ExpertDispatch expert_dispatch = ExpertDispatch::kAuto;
   // Where rotary frequencies change with the length of a sequence: one of more than this many positions is rotated with the rows of
   // rope_rows, which the runtime fills: a short sequence's position, or rope_switch + a long one's. 0: they never change.
   int64_t rope_switch = 0;

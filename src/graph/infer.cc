@@ -269,6 +269,8 @@ constexpr auto kRules = std::to_array<OpRule>({
     {Op::kNormBy, ByOp<InferRanks>},
     {Op::kExpertIsolate, ByOp<InferRanks>},
     {Op::kExpertBias, ByOp<InferRanks>},
+    {Op::kExpertExchange, ByOp<InferRanks>},
+    {Op::kRowGather, ByOp<InferRanks>},
     {Op::kGatherRows, InferGatherRows},
     {Op::kSample, InferSample},
 });

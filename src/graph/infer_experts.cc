@@ -21,13 +21,6 @@ std::vector<Value> InferRoute(const Rule& rule) {
   return outputs;
 }
 
-// Expert ids or positions: i32 [R, k].
-const Shape& Choices(const Rule& rule, size_t i, std::string_view what) {
-  rule.Check(rule.input(i).dtype == DType::kI32 && rule.input(i).shape.size() == 2, what, " are not an i32 matrix");
-  rule.ExpectRows(rule.input(i).shape, what);
-  return rule.input(i).shape;
-}
-
 std::vector<Value> InferExpertGroup(const Rule& rule) {
   const auto& attrs = rule.attrs<ExpertAttrs>();
   rule.Check(attrs.capacity >= 0, "capacity is ", attrs.capacity, ", expected 0 or a number of rows");
@@ -75,6 +68,10 @@ std::vector<Value> InferExpertCombine(const Rule& rule) {
   rule.Check((groups == 1 || groups == 2 || groups == 4 || groups == kNumSegments) && attrs.first_group >= 0 && attrs.first_group % groups == 0 &&
                  attrs.first_group < kNumSegments,
              "adds ", groups, " groups from ", attrs.first_group, ", which are no subtree of ", kNumSegments);
+  const RankPlace& place = rule.graph().place;
+  rule.Check(attrs.num_shares == 1 ? attrs.share == 0 : attrs.num_shares == place.tp_degree && attrs.share == place.rank && groups == kNumSegments,
+             "makes the rows of share ", attrs.share, " of ", attrs.num_shares, " from ", groups, " groups, which is not what rank ", place.rank,
+             " of ", place.tp_degree, " has");
   return Like({positions[0], y[1]});
 }
 
@@ -98,6 +95,12 @@ std::vector<Value> InferHeadConcat(const Rule& rule) {
 }
 
 }  // namespace
+
+const Shape& Choices(const Rule& rule, size_t i, std::string_view what) {
+  rule.Check(rule.input(i).dtype == DType::kI32 && rule.input(i).shape.size() == 2, what, " are not an i32 matrix");
+  rule.ExpectRows(rule.input(i).shape, what);
+  return rule.input(i).shape;
+}
 
 void CheckOffsets(const Rule& rule, size_t i, int64_t num_experts) {
   rule.Check(rule.input(i).dtype == DType::kI32, "offsets are not i32");

@@ -27,6 +27,33 @@ std::vector<Value> InferAllGather(const Rule& rule) {
   return Like({x[0], cols});
 }
 
+std::vector<Value> InferExpertExchange(const Rule& rule) {
+  const auto& attrs = rule.attrs<ExchangeAttrs>();
+  const RankPlace& place = rule.graph().place;
+  rule.Check(!place.is_alone(), "in a graph of one rank");
+  const int64_t num_experts = attrs.experts.back();
+  rule.Check(num_experts >= 1 && num_experts <= kMaxExperts && attrs.cols > 0, "exchanges ", attrs.cols, " columns of ", num_experts,
+             " experts (at most ", kMaxExperts, ")");
+  CheckSegments(rule, attrs.experts, num_experts);
+  const auto rank = static_cast<size_t>(place.rank), end = static_cast<size_t>(place.tp_degree);
+  rule.Check(attrs.experts[end] == num_experts, "the ", end, " ranks have ", attrs.experts[end], " of ", num_experts, " experts");
+  const Shape& positions = Choices(rule, 0, "positions");
+  CheckOffsets(rule, 1, num_experts);
+  const int64_t own = attrs.experts[rank + 1] - attrs.experts[rank];
+  rule.Check(rule.num_inputs() == (own == 0 ? 2u : 3u), "has ", rule.num_inputs(), " operands for ", own, " experts");
+  const Shape out{positions[0] * positions[1], attrs.cols};
+  if (own > 0) rule.ExpectMatrix(2, out, "y");
+  return Like(out);
+}
+
+std::vector<Value> InferRowGather(const Rule& rule) {
+  (void)rule.attrs<NoAttrs>();
+  rule.Check(!rule.graph().place.is_alone(), "in a graph of one rank");
+  const Shape& x = rule.Matrix(0, "x");
+  rule.ExpectRows(x, "x");
+  return Like(x);
+}
+
 std::vector<Value> InferAddBias(const Rule& rule) {
   (void)rule.attrs<NoAttrs>();
   const Shape& x = rule.Matrix(0, "x");
@@ -86,6 +113,10 @@ std::vector<Value> InferRanks(const Rule& rule, Op op) {
       return InferAllReduce(rule);
     case Op::kAllGather:
       return InferAllGather(rule);
+    case Op::kExpertExchange:
+      return InferExpertExchange(rule);
+    case Op::kRowGather:
+      return InferRowGather(rule);
     case Op::kAddBias:
       return InferAddBias(rule);
     case Op::kZeros:

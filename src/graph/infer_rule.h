@@ -86,6 +86,8 @@ void CheckSegments(const Rule& rule, const Segments& segments, int64_t k);
 void CheckAscending(const Rule& rule, const Segments& segments);
 // `leaves` is a power of two up to 8, and segments past it are empty.
 void CheckLeaves(const Rule& rule, const Segments& segments, int64_t leaves);
+// Expert ids or positions: i32 [R, k].
+const Shape& Choices(const Rule& rule, size_t i, std::string_view what);
 // What ExpertGroup says of where each expert's rows are: i32 [1, experts + 1].
 void CheckOffsets(const Rule& rule, size_t i, int64_t num_experts);
 // A rank has experts [first_expert, end_expert()) of all.

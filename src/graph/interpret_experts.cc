@@ -115,8 +115,11 @@ Buffer Combine(const ExpertAttrs& attrs, std::span<const Operand> in) {
   const size_t cols = in[0].cols, top_k = in[1].cols;
   const int64_t begin = attrs.num_experts * attrs.first_group / kNumSegments,
                 end = attrs.num_experts * (attrs.first_group + attrs.num_groups) / kNumSegments;
+  const auto share = static_cast<size_t>(attrs.share), num_shares = static_cast<size_t>(attrs.num_shares);
+  const size_t rows = in[1].i32.size() / top_k, first_row = rows * share / num_shares, end_row = rows * (share + 1) / num_shares;
   Buffer out;
-  for (size_t first = 0; first < in[1].i32.size(); first += top_k) {
+  out.f32.assign(first_row * cols, std::numeric_limits<float>::quiet_NaN());
+  for (size_t first = first_row * top_k; first < end_row * top_k; first += top_k) {
     for (size_t col = 0; col < cols; ++col) {
       double sum = 0;
       for (size_t j = first; j < first + top_k; ++j) {
@@ -126,6 +129,7 @@ Buffer Combine(const ExpertAttrs& attrs, std::span<const Operand> in) {
       out.f32.push_back(static_cast<float>(sum));
     }
   }
+  out.f32.resize(rows * cols, std::numeric_limits<float>::quiet_NaN());
   return out;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace intaglio::graph {
 namespace {
@@ -24,6 +25,34 @@ std::vector<float> AllGather(const RanksStep& step, Operands in) {
     out.insert(out.end(), whole.begin(), whole.end());
   }
   return out;
+}
+
+// Every rank tells all of its rows; each takes those of its share of the step's.
+std::vector<float> ExpertExchange(const RanksStep& step, Operands in) {
+  const auto& attrs = std::get<ExchangeAttrs>(step.node.attrs);
+  const std::span<const int32_t> positions = in[0].i32, offsets = in[1].i32;
+  const size_t cols = static_cast<size_t>(attrs.cols), size = positions.size() * cols, top_k = in[0].cols;
+  const std::vector<float> all = step.exchange.all_gather(in.size() == 3 ? in[2].f32 : std::span<const float>());
+  const auto num_ranks = static_cast<size_t>(step.graph.place.tp_degree), rank = static_cast<size_t>(step.graph.place.rank);
+  std::vector<float> out(size, std::numeric_limits<float>::quiet_NaN());
+  size_t begin = 0;   // of the rank's rows among all; one without experts brings none
+  for (size_t from = 0; from < num_ranks; ++from) {
+    const auto first = static_cast<size_t>(attrs.experts[from]), end = static_cast<size_t>(attrs.experts[from + 1]);
+    if (first == end) continue;
+    for (size_t i = step.live_rows * rank / num_ranks * top_k; i < step.live_rows * (rank + 1) / num_ranks * top_k; ++i) {
+      if (positions[i] < offsets[first] || positions[i] >= offsets[end]) continue;
+      const size_t at = static_cast<size_t>(positions[i]) * cols;
+      std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(begin + at), cols, out.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+    begin += size;
+  }
+  return out;
+}
+
+std::vector<float> RowGather(const RanksStep& step, Operands in) {
+  const auto num_ranks = static_cast<size_t>(step.graph.place.tp_degree), rank = static_cast<size_t>(step.graph.place.rank);
+  const size_t first = step.live_rows * rank / num_ranks, end = step.live_rows * (rank + 1) / num_ranks;
+  return step.exchange.all_gather(in[0].f32.subspan(first * in[0].cols, (end - first) * in[0].cols));
 }
 
 std::vector<float> AddBias(Operands in) {
@@ -85,6 +114,10 @@ std::vector<float> InterpretRanks(const RanksStep& step, Operands in) {
       return AllReduce(step, in);
     case Op::kAllGather:
       return AllGather(step, in);
+    case Op::kExpertExchange:
+      return ExpertExchange(step, in);
+    case Op::kRowGather:
+      return RowGather(step, in);
     case Op::kAddBias:
       return AddBias(in);
     case Op::kZeros:

@@ -15,7 +15,7 @@ struct RanksStep {
   size_t live_rows = 0;   // of the step
   const RankExchange& exchange;
 };
-// Runs AllReduce, AllGather, AddBias, Zeros, SquareSum, NormBy, ExpertIsolate or ExpertBias over live rows.
+// Runs AllReduce, AllGather, ExpertExchange, RowGather, AddBias, Zeros, SquareSum, NormBy, ExpertIsolate or ExpertBias over live rows.
 [[nodiscard]] std::vector<float> InterpretRanks(const RanksStep& step, std::span<const Operand> operands);
 
 }  // namespace intaglio::graph

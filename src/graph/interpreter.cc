@@ -351,6 +351,8 @@ struct Run::Meanings {
       {Op::kNormBy, &Run::Ranks},
       {Op::kExpertIsolate, &Run::Ranks},
       {Op::kExpertBias, &Run::Ranks},
+      {Op::kExpertExchange, &Run::Ranks},
+      {Op::kRowGather, &Run::Ranks},
       {Op::kGatherRows, &Run::GatherRows},
       {Op::kSample, &Run::Sample},
   });

@@ -49,7 +49,7 @@ class Interpreter {
   Interpreter(const Graph& graph, const ReadTensor& read);
 
   // Runs one step and returns every value by id. Sample gives the most likely id (the lowest on a tie); its logprobs stay zero.
-  // A rank's `kv` has its own heads only; rows of experts that it does not have are not numbers.
+  // A rank's `kv` has its own heads only; rows of experts that it does not have, and of other ranks' shares, are not numbers.
   // Throws Error kInvalidArgument for rows that do not fit: too many, outside the vocabulary or context, without earlier positions.
   // Throws std::logic_error for the graph of one of several ranks without an exchange.
   [[nodiscard]] std::vector<Buffer> Run(const StepInputs& step, KvState& kv, const RankExchange& exchange = {}) const;

@@ -102,6 +102,7 @@ struct AttrsPrinter {
     if (a.segments.back() != 0) out << ", segments " << Join(a.segments, " ");
     Leaves(a.leaves);
     if (a.num_groups != kNumSegments) out << ", groups " << a.first_group << " to " << a.first_group + a.num_groups;
+    if (a.num_shares != 1) out << ", rows of share " << a.share << " of " << a.num_shares;
     if (a.capacity != 0) out << ", capacity " << a.capacity;
     out << (a.has_bias ? ", bias" : "") << (a.has_weights ? ", weights" : "") << '}';
   }
@@ -109,6 +110,7 @@ struct AttrsPrinter {
   void operator()(const HeadAttrs& a) const { out << " {" << a.heads << (a.is_shared ? " heads share b}" : " heads}"); }
   void operator()(const PoolAttrs& a) const { out << (a.mode == PoolMode::kFirst ? " {first}" : " {mean}"); }
   void operator()(const GatherAttrs& a) const { out << " {borders " << Join(a.borders, " ") << '}'; }
+  void operator()(const ExchangeAttrs& a) const { out << " {experts " << Join(a.experts, " ") << '}'; }
   void operator()(const ZerosAttrs&) const {}   // the result's shape says it all
   void operator()(const SquareSumAttrs& a) const {
     out << " {segments " << Join(a.segments, " ");

@@ -1,5 +1,6 @@
 #include "graph/verify.h"
 
+#include <array>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -144,29 +145,63 @@ void CheckValues(const Graph& graph) {
   }
 }
 
-// Whether a node makes but this rank's part of a sum.
-bool MakesPart(const Graph& graph, const Node& node) {
+// What a value is of what its name says: on ranks that share a model, maybe a part.
+enum class Part : uint8_t {
+  kWhole,
+  kOfSum,       // a term of the sum over all ranks
+  kOfChoices,   // of experts' results, those of the rank's share of rows
+  kOfRows,      // the rank's share of rows
+};
+
+constexpr std::string_view Name(Part part) {
+  constexpr std::array<std::string_view, 4> kNames{"whole", "a part of a sum", "a part of the experts' results", "a part of the rows"};
+  return kNames[static_cast<size_t>(part)];
+}
+
+// What a node makes.
+Part PartMade(const Graph& graph, const Node& node) {
+  const auto sum_if = [](bool is_part) { return is_part ? Part::kOfSum : Part::kWhole; };
   switch (node.op) {
     case Op::kMatMul:
-      return std::get<MatMulAttrs>(node.attrs).leaves != kNumSegments;
+      return sum_if(std::get<MatMulAttrs>(node.attrs).leaves != kNumSegments);
     case Op::kExpertMatMul:
-      return std::get<ExpertAttrs>(node.attrs).leaves != kNumSegments;
-    case Op::kExpertCombine:
-      return std::get<ExpertAttrs>(node.attrs).num_groups != kNumSegments;
+      return sum_if(std::get<ExpertAttrs>(node.attrs).leaves != kNumSegments);
+    case Op::kExpertCombine: {
+      const auto& attrs = std::get<ExpertAttrs>(node.attrs);
+      return attrs.num_shares != 1 ? Part::kOfRows : sum_if(attrs.num_groups != kNumSegments);
+    }
+    case Op::kExpertExchange:
+      return Part::kOfChoices;
     case Op::kEmbedding:
     case Op::kSquareSum:
     case Op::kZeros:
     case Op::kExpertIsolate:
-      return !graph.place.is_alone();
+      return sum_if(!graph.place.is_alone());
     default:
-      return false;
+      return Part::kWhole;
+  }
+}
+
+// What a node wants its operand to be.
+Part PartRead(const Node& node, size_t operand) {
+  if (operand != 0) return Part::kWhole;
+  switch (node.op) {
+    case Op::kAllReduce:
+    case Op::kExpertIsolate:
+      return Part::kOfSum;
+    case Op::kExpertCombine:
+      return std::get<ExpertAttrs>(node.attrs).num_shares != 1 ? Part::kOfChoices : Part::kWhole;
+    case Op::kRowGather:
+      return Part::kOfRows;
+    default:
+      return Part::kWhole;
   }
 }
 
 // Walks the nodes in execution order with what is known at each point.
 class Walk {
  public:
-  explicit Walk(const Graph& graph) : graph_(graph), is_made_(graph.values.size()), is_stale_(graph.values.size()), is_part_(graph.values.size()) {
+  explicit Walk(const Graph& graph) : graph_(graph), is_made_(graph.values.size()), is_stale_(graph.values.size()), parts_(graph.values.size()) {
     for (size_t i = 0; i < graph.values.size(); ++i) is_made_[i] = graph.values[i].source != Source::kNode;
   }
 
@@ -178,13 +213,13 @@ class Walk {
     for (size_t i = 0; i < expected.size(); ++i) CheckMade(node.outputs[i], expected[i]);
     const bool updates = node.op == Op::kKvUpdate || (!node.inputs.empty() && graph_.value(node.inputs[0]).source == Source::kState);
     if (updates) is_stale_[static_cast<size_t>(node.inputs[0])] = true;
-    if (MakesPart(graph_, node)) is_part_[static_cast<size_t>(node.outputs[0])] = true;
+    parts_[static_cast<size_t>(node.outputs[0])] = PartMade(graph_, node);
   }
 
   void Finish() const {
     for (size_t i = 0; i < is_made_.size(); ++i) Check(is_made_[i], "no node makes value %", i, " ", graph_.values[i].label);
-    for (const auto& [name, id] : graph_.probes) Check(!IsPart(id), "probe ", name, " is a part of a sum");
-    for (ValueId id : {graph_.logits, graph_.embeddings}) Check(!IsPart(id), "the graph's result is a part of a sum");
+    for (const auto& [name, id] : graph_.probes) Check(PartOf(id) == Part::kWhole, "probe ", name, " is ", Name(PartOf(id)));
+    for (ValueId id : {graph_.logits, graph_.embeddings}) Check(PartOf(id) == Part::kWhole, "the graph's result is ", Name(PartOf(id)));
   }
 
  private:
@@ -193,13 +228,12 @@ class Walk {
     Check(is_made_[static_cast<size_t>(id)], "reads value %", id, " before it is made");
     Check(!is_stale_[static_cast<size_t>(id)], "reads KV cache or state %", id, " after it was updated");
   }
-  [[nodiscard]] bool IsPart(ValueId id) const { return IsInRange(id, is_part_.size()) && is_part_[static_cast<size_t>(id)]; }
-  // Parts are for AllReduce, and it for them. Otherwise a rank would take its part for the sum, or the sum be taken once a rank.
+  [[nodiscard]] Part PartOf(ValueId id) const { return IsInRange(id, parts_.size()) ? parts_[static_cast<size_t>(id)] : Part::kWhole; }
+  // Parts are for what makes them whole, and it for them. Otherwise a rank would take its part for the sum, or the sum be taken once a rank.
   void CheckParts(const Node& node) const {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
-      const bool is_for_parts = node.op == Op::kAllReduce || (node.op == Op::kExpertIsolate && i == 0);
-      Check(is_for_parts == IsPart(node.inputs[i]), Name(node.op), is_for_parts ? " reads what is no part of a sum, %" : " reads a part of a sum, %",
-            node.inputs[i]);
+      const Part wanted = PartRead(node, i), found = PartOf(node.inputs[i]);
+      Check(found == wanted, Name(node.op), " reads %", node.inputs[i], ", which is ", Name(found), ", expected ", Name(wanted));
     }
   }
   void CheckMade(ValueId id, const Value& expected) {
@@ -214,7 +248,8 @@ class Walk {
   }
 
   const Graph& graph_;
-  std::vector<bool> is_made_, is_stale_, is_part_;
+  std::vector<bool> is_made_, is_stale_;
+  std::vector<Part> parts_;
 };
 
 void CheckResult(const Graph& graph, ValueId id, std::string_view name, DType dtype, int64_t cols) {

@@ -14,15 +14,6 @@ namespace intaglio::kernels {
 
 namespace {
 
-bool IsChoices(const Tensor& t, int64_t rows, int64_t k) {
-  return t.is_present() && t.dtype == DType::kI32 && t.rows == rows && t.cols == k && t.stride >= k;
-}
-
-// One for every expert there is, and their end.
-bool IsOffsets(const Tensor& t) {
-  return t.is_present() && t.dtype == DType::kI32 && t.rows == 1 && t.cols >= 2 && t.cols <= route_params::kMaxExperts + 1;
-}
-
 // The offsets of the call's own experts.
 const int32_t* OwnOffsets(const KernelCall& call) { return call[3].i32() + call.params.ints[expert_params::kFirstExpert]; }
 
@@ -60,6 +51,14 @@ const char* CheckExpertMatMul(const KernelCall& call, DType dtype) noexcept {
 }
 
 }  // namespace
+
+bool IsChoices(const Tensor& t, int64_t rows, int64_t k) noexcept {
+  return t.is_present() && t.dtype == DType::kI32 && t.rows == rows && t.cols == k && t.stride >= k;
+}
+
+bool IsOffsets(const Tensor& t) noexcept {
+  return t.is_present() && t.dtype == DType::kI32 && t.rows == 1 && t.cols >= 2 && t.cols <= route_params::kMaxExperts + 1;
+}
 
 int64_t NumExperts(const KernelCall& call) noexcept { return call.params.ints[expert_params::kNumExperts]; }
 
@@ -113,6 +112,12 @@ ExpertTask FindExpertTask(const KernelCall& call, const StepView& step, int stag
   return {};
 }
 
+RowRange CombinedRows(const KernelCall& call, const StepView& step) noexcept {
+  const int64_t num_shares = std::max<int64_t>(1, call.params.ints[expert_params::kNumShares]);
+  return ShareOfRows(std::min(LiveRows(call, step), call[0].rows), call.params.ints[expert_params::kShare], num_shares);
+}
+int64_t ExpertCombineTasks(const KernelCall& call, const StepView& step, int) noexcept { return CombinedRows(call, step).size(); }
+
 int64_t OneTask(const KernelCall&, const StepView& step, int) noexcept { return step.num_rows > 0 ? 1 : 0; }
 int64_t ExpertGatherTasks(const KernelCall& call, const StepView& step, int) noexcept { return std::min<int64_t>(step.num_rows, call[1].rows); }
 
@@ -162,6 +167,9 @@ const char* CheckExpertCombine(const KernelCall& call) noexcept {
   const int64_t first = call.params.ints[expert_params::kFirstGroup], groups = call.params.ints[expert_params::kNumGroups];
   if (groups != 0 && groups != 1 && groups != 2 && groups != 4 && groups != kSegments) return "the number of groups is not 1, 2, 4 or 8";
   if (first < 0 || first > (groups == 0 ? 0 : kSegments - groups)) return "the groups are not among the eight";
+  const int64_t share = call.params.ints[expert_params::kShare], num_shares = call.params.ints[expert_params::kNumShares];
+  if (num_shares < 0 || num_shares > kSegments || share < 0 || share >= std::max<int64_t>(1, num_shares))
+    return "the share of rows is not one of at most eight";
   return CheckDomain(call);
 }
 

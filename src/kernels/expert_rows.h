@@ -20,4 +20,21 @@ struct ExpertTask {
 };
 [[nodiscard]] ExpertTask FindExpertTask(const KernelCall& call, const StepView& step, int stage, int64_t task) noexcept;
 
+// Rows [begin, end).
+struct RowRange {
+  int64_t begin = 0, end = 0;
+  [[nodiscard]] int64_t size() const { return end - begin; }
+};
+// Of `rows` those that share `share` of `num_shares` has.   REQUIRES: 0 <= share < num_shares
+[[nodiscard]] constexpr RowRange ShareOfRows(int64_t rows, int64_t share, int64_t num_shares) {
+  return {rows * share / num_shares, rows * (share + 1) / num_shares};
+}
+// Those that a call of expert_combine makes.
+[[nodiscard]] RowRange CombinedRows(const KernelCall& call, const StepView& step) noexcept;
+
+// i32 [rows, k].
+[[nodiscard]] bool IsChoices(const Tensor& tensor, int64_t rows, int64_t k) noexcept;
+// i32 [1, E + 1]: one for every expert there is, and their end.
+[[nodiscard]] bool IsOffsets(const Tensor& tensor) noexcept;
+
 }  // namespace intaglio::kernels

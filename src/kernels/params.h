@@ -94,12 +94,15 @@ inline constexpr int64_t kMaxExperts = 1024, kMaxTopK = 64;
 // expert_combine: out [rows, C], y [rows * k, C], positions, ids, [weights]             sum over a row's choices: chains of fused multiply-adds
 //   by ascending expert within 8 groups of experts (borders E * g / 8), groups by the fixed tree
 //   With kNumGroups: of the choices in groups [kFirstGroup, kFirstGroup + kNumGroups) alone, by the tree over those.
+//   With kNumShares: of R live rows only [R kShare / kNumShares, R (kShare + 1) / kNumShares); the others are left alone.
 // expert_isolate: out [rows * k, C], y, offsets i32 [1, all + 1]                        y, with -0.0 in the rows of experts outside
 //   [kFirstExpert, kFirstExpert + kNumExperts). out may alias y.
 // expert_bias: out [rows * k, C], y, offsets i32 [1, E + 1], bias f32 E x C              y + the bias of each row's expert. out may alias y.
 namespace expert_params {
 enum Int {
   kBorders = 0 /* as matmul_params */,
+  kShare = 0 /* of expert_combine */,
+  kNumShares = 1 /* of expert_combine; 0 means 1 */,
   kNumExperts = 9,
   kCapacity = 10 /* of an expert, 0: no end */,
   kFirstExpert = 11 /* of expert_matmul and expert_isolate */,
@@ -185,6 +188,13 @@ inline constexpr int kLogprobCols = 1 + 2 * kMaxLogprobs;
 // all_gather: out [rows, C], x [rows, the rank's columns], W (rows * C)               the columns of all ranks side by side
 namespace gather_params {
 enum Int { kBorders = 0 /* ints[0..8]: of rank r's columns, [kBorders + r, kBorders + r + 1) */ };
+}
+// Of R live rows, those from R r / N up to R (r + 1) / N, rounded down, are the share of rank r of N.
+// expert_exchange: y [rows * k, C], positions, offsets i32 [1, E + 1], W (rows * k * C)   y has in expert order what the rank's own experts made;
+//   each rank receives, in its own y, what others made of its own share of rows. All other rows of y are undefined afterwards.
+// row_gather: x [rows, C]                                                             every rank's share of the rows, to all ranks, in place
+namespace exchange_params {
+enum Int { kBorders = 0 /* ints[0..8]: of rank r's experts, as gather_params */ };
 }
 
 }  // namespace intaglio::kernels

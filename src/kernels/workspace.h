@@ -12,5 +12,7 @@ namespace intaglio::kernels {
 [[nodiscard]] int64_t SampleWorkspaceBytes(int64_t outputs, int64_t vocab);
 // Of a rank that has `cols` of a vocabulary that ranks share: the same W in all of its sampling calls.
 [[nodiscard]] int64_t SampleRanksWorkspaceBytes(int64_t outputs, int64_t vocab, int64_t cols);
+// Rows on their way in expert_exchange, of `rows` live ones with top_k experts each: no choice both leaves a rank and comes to it.
+[[nodiscard]] int64_t ExpertExchangeWorkspaceBytes(int64_t rows, int64_t top_k, int64_t cols);
 
 }  // namespace intaglio::kernels

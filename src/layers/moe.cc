@@ -1,6 +1,7 @@
 #include "layers/moe.h"
 
 #include "base/strings.h"
+#include "layers/expert_dispatch.h"
 
 namespace intaglio::layers {
 
@@ -194,13 +195,15 @@ class Experts {
 
   [[nodiscard]] ValueRef Run(ValueRef x) const {
     Routed routed = Route(x);
-    if (own_.has_whole_experts && own_.is_empty()) return AllReduce(b_, Zeros(b_, hidden_));
+    const bool exchanges = UsesExchange(b_.expert_dispatch(), {.rows = b_.rows(), .top_k = config_.route.top_k, .hidden_size = hidden_}, place_);
+    if (own_.has_whole_experts && own_.is_empty() && !exchanges) return AllReduce(b_, Zeros(b_, hidden_));
     const ExpertAttrs group{.num_experts = num_experts(), .capacity = b_.ExpertCapacity(config_.route.top_k, num_experts())};
     const std::vector<ValueRef> grouped = b_.Emit(Op::kExpertGroup, {routed.ids}, group);
     routed.positions = grouped[0], routed.offsets = grouped[1];
+    if (exchanges) return Exchange(own_.is_empty() ? ValueRef{} : Compute(x, routed), routed);
     ValueRef y = own_.is_empty() ? Zeros(b_, hidden_, config_.route.top_k) : Compute(x, routed);
     if (!own_.has_whole_experts) y = Finish(y, routed.offsets);
-    ExpertAttrs combine{.num_experts = num_experts(), .has_weights = !config_.scales_input};
+    ExpertAttrs combine = EveryGroup();
     if (own_.has_whole_experts) combine.first_group = place_.first_expert_group(), combine.num_groups = place_.num_expert_groups();
     const ValueRef sum = EmitWeighted(b_, Op::kExpertCombine, {y, routed.positions, routed.ids}, routed.weights, combine);
     return own_.has_whole_experts && !place_.is_alone() ? AllReduce(b_, sum) : sum;
@@ -216,6 +219,20 @@ class Experts {
     if (!config_.correction_bias.empty()) scored.push_back(b_.Weight(config_.correction_bias, {num_experts()}, Shard::kReplicated, Layout::kVector));
     const std::vector<ValueRef> routed = b_.Emit(Op::kRoute, scored, config_.route);
     return {.ids = b_.Probe("expert_ids", routed[0]), .weights = b_.Probe("expert_weights", routed[1]), .positions = {}, .offsets = {}};
+  }
+
+  [[nodiscard]] ExpertAttrs EveryGroup() const { return {.num_experts = num_experts(), .has_weights = !config_.scales_input}; }
+
+  // The finished rows, of which each rank adds its own share. `y`: what whole experts made; null from a rank that has none.
+  [[nodiscard]] ValueRef Exchange(ValueRef y, const Routed& routed) const {
+    graph::ExchangeAttrs attrs{.experts = {}, .cols = hidden_};
+    attrs.experts.fill(num_experts());
+    for (graph::RankPlace place{.rank = 0, .tp_degree = place_.tp_degree, .ep_degree = place_.ep_degree}; place.rank < place.tp_degree; ++place.rank)
+      attrs.experts[static_cast<size_t>(place.rank)] = OwnExperts(num_experts(), place).begin;
+    y = ExpertExchange(b_, {.y = y, .positions = routed.positions, .offsets = routed.offsets}, attrs);
+    ExpertAttrs combine = EveryGroup();
+    combine.share = place_.rank, combine.num_shares = place_.tp_degree;
+    return RowGather(b_, EmitWeighted(b_, Op::kExpertCombine, {y, routed.positions, routed.ids}, routed.weights, combine));
   }
 
   // [R k, hidden]: the rank's part of what its own experts make of their rows.

@@ -59,6 +59,7 @@ class DecoderModel final : public Model {
     graph::Graph graph;
     graph.phase = sizes.phase, graph.rows = sizes.rows, graph.outputs = sizes.outputs, graph.max_context = sizes.max_context;
     graph.capacity_factor = sizes.capacity_factor;
+    graph.expert_dispatch = sizes.expert_dispatch;
     graph.place = sizes.place;
     const Builder root(graph), model = options_.has_prefix ? root.In("model") : root;
     ValueRef x = root.Probe("hidden.embed", Embed(model));

@@ -19,6 +19,7 @@ struct GraphSizes {
   int64_t rows = 0, outputs = 0, max_context = 0;
   double capacity_factor = 0;   // Graph::capacity_factor
   graph::RankPlace place{};     // whose graph it is
+  graph::ExpertDispatch expert_dispatch = graph::ExpertDispatch::kAuto;   // of ranks that share out experts
 };
 
 // What config.json leaves open.

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "kernels/checks.h"
+#include "kernels/expert_exchange.h"
+#include "kernels/expert_rows.h"
 #include "kernels/params.h"
 #include "kernels/sample_ranks.h"
 
@@ -17,7 +19,7 @@ using kernels::Tensor;
 
 constexpr size_t kMostRanks = kernels::kSegments;
 
-const char* CheckAllReduce(const KernelCall& call) {
+const char* CheckInPlace(const KernelCall& call) {
   if (!kernels::IsMatrix(call[0])) return "operand 0 is not an f32 matrix";
   return kernels::CheckDomain(call);
 }
@@ -57,6 +59,29 @@ void AllGather(const KernelCall& call, const StepView& view, collectives::Collec
   }
 }
 
+void ExpertExchange(const KernelCall& call, const StepView& view, collectives::Collectives& group) {
+  const kernels::RankOf own{.rank = group.rank(), .num_ranks = group.size()};
+  const auto num_borders = static_cast<size_t>(group.size()) + 1;
+  const kernels::ExpertRowExchange exchange = kernels::PackExpertRows(call, view, own);
+  group.AllToAll(exchange.to, std::span(exchange.to_borders).first(num_borders), exchange.from, std::span(exchange.from_borders).first(num_borders));
+  kernels::UnpackExpertRows(call, view, own, exchange);
+}
+
+// As in AllReduce, what pads rows travels with them.
+void RowGather(const KernelCall& call, const StepView& view, collectives::Collectives& group) {
+  const Tensor& x = call[0];
+  const int64_t rows = std::min(kernels::LiveRows(call, view), x.rows);
+  if (rows == 0) return;
+  const int64_t floats = (rows - 1) * x.stride + x.cols;
+  std::array<int64_t, kMostRanks + 1> borders{};
+  const auto num_ranks = static_cast<size_t>(group.size());
+  for (size_t r = 0; r < num_ranks; ++r) {
+    const int64_t end = kernels::ShareOfRows(rows, static_cast<int64_t>(r), group.size()).end;
+    borders[r + 1] = std::min(end * x.stride, floats) * static_cast<int64_t>(sizeof(float));
+  }
+  group.AllGather({x.data, static_cast<size_t>(borders[num_ranks])}, std::span(borders).first(num_ranks + 1));
+}
+
 // Of bytes of W, all ranks' shares one after the other.
 void Gather(const kernels::SampleGather& gather, collectives::Collectives& group) {
   if (gather.bytes.empty()) return;
@@ -68,6 +93,8 @@ void Gather(const kernels::SampleGather& gather, collectives::Collectives& group
 std::optional<CollectiveKind> CollectiveOf(std::string_view kernel) noexcept {
   if (kernel == "all_reduce") return CollectiveKind::kAllReduce;
   if (kernel == "all_gather") return CollectiveKind::kAllGather;
+  if (kernel == "expert_exchange") return CollectiveKind::kExpertExchange;
+  if (kernel == "row_gather") return CollectiveKind::kRowGather;
   if (kernel == "sample_gather_results") return CollectiveKind::kGatherResults;
   if (kernel == "sample_gather_candidates") return CollectiveKind::kGatherCandidates;
   return std::nullopt;
@@ -76,9 +103,12 @@ std::optional<CollectiveKind> CollectiveOf(std::string_view kernel) noexcept {
 const char* CheckCollective(CollectiveKind kind, const KernelCall& call, const collectives::Collectives& group) noexcept {
   switch (kind) {
     case CollectiveKind::kAllReduce:
-      return CheckAllReduce(call);
+    case CollectiveKind::kRowGather:
+      return CheckInPlace(call);
     case CollectiveKind::kAllGather:
       return CheckAllGather(call, group.rank(), group.size());
+    case CollectiveKind::kExpertExchange:
+      return kernels::CheckExpertExchange(call, {.rank = group.rank(), .num_ranks = group.size()});
     case CollectiveKind::kGatherResults:
     case CollectiveKind::kGatherCandidates:
       return kernels::CheckSampleGather(call, group.rank(), group.size());
@@ -99,6 +129,10 @@ void RunCollective(CollectiveKind kind, const KernelCall& call, const StepView& 
       return AllReduce(call, view, link);
     case CollectiveKind::kAllGather:
       return AllGather(call, view, group);
+    case CollectiveKind::kExpertExchange:
+      return ExpertExchange(call, view, group);
+    case CollectiveKind::kRowGather:
+      return RowGather(call, view, group);
     case CollectiveKind::kGatherResults:
       return Gather(kernels::GatherOfResults(call, view, group.size()), group);
     case CollectiveKind::kGatherCandidates:

@@ -11,7 +11,7 @@
 
 namespace intaglio::runtime {
 
-enum class CollectiveKind : uint8_t { kAllReduce, kAllGather, kGatherResults, kGatherCandidates };
+enum class CollectiveKind : uint8_t { kAllReduce, kAllGather, kExpertExchange, kRowGather, kGatherResults, kGatherCandidates };
 
 // Nullopt: a kernel's name.
 [[nodiscard]] std::optional<CollectiveKind> CollectiveOf(std::string_view kernel) noexcept;

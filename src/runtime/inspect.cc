@@ -92,11 +92,26 @@ void DescribeKvCache(const Manifest& m, LabelledText& text) {
   DescribeStates(m, text);
 }
 
-void DescribeGraphs(const Bundle& bundle, LabelledText& text) {
+// How ranks bring what their experts made to the rows that chose them; empty where nothing has to travel. In a reduction a rank without
+// experts does not even have the calls that route rows.
+std::string DispatchOf(const std::vector<Bundle>& ranks, size_t plan) {
+  const auto has = [&](std::string_view kernel) {
+    return std::ranges::any_of(ranks, [&](const Bundle& rank) {
+      const std::vector<bundle::Call>& calls = rank.plans[plan].calls;
+      return std::ranges::find(calls, kernel, &bundle::Call::kernel) != calls.end();
+    });
+  };
+  if (ranks.size() == 1 || !has("expert_combine")) return "";
+  return has("expert_exchange") ? ", experts' results by exchange" : ", experts' results by reduce";
+}
+
+void DescribeGraphs(const std::vector<Bundle>& ranks, LabelledText& text) {
+  const Bundle& bundle = ranks.front();
   text.Heading(bundle.manifest.ranks.empty() ? "Graphs" : "Graphs of rank 0");
-  for (const Plan& plan : bundle.plans) {
+  for (size_t i = 0; i < bundle.plans.size(); ++i) {
+    const Plan& plan = bundle.plans[i];
     text.Line(StrCat(Name(plan.phase), "  "), plan.rows, " rows, ", plan.outputs, " outputs, ", plan.calls.size(), " kernel calls, arena ",
-              FormatBytes(plan.arena_bytes));
+              FormatBytes(plan.arena_bytes), DispatchOf(ranks, i));
   }
 }
 
@@ -175,12 +190,13 @@ std::string Json(const Bundle& bundle) {
   return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), "]}\n");
 }
 
-std::string Summary(const Bundle& bundle) {
+std::string Summary(const std::vector<Bundle>& ranks) {
+  const Bundle& bundle = ranks.front();
   LabelledText text;
   DescribeModel(bundle, text);
   DescribeMemory(bundle.manifest, text);
   DescribeKvCache(bundle.manifest, text);
-  DescribeGraphs(bundle, text);
+  DescribeGraphs(ranks, text);
   DescribeParity(bundle.manifest, text);
   DescribeFiles(bundle.manifest, text);
   return std::move(text).str();
@@ -201,7 +217,7 @@ std::string Inspect(const std::filesystem::path& path, InspectView view) {
   const Bundle& bundle = ranks.front();
   switch (view) {
     case InspectView::kSummary:
-      return Summary(bundle);
+      return Summary(ranks);
     case InspectView::kMemory:
       return Memory(bundle.manifest);
     case InspectView::kPlan:

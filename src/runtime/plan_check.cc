@@ -27,6 +27,7 @@ uint32_t WrittenOperands(std::string_view kernel) {
   if (kernel == "route" || kernel == "expert_group") return 1u << 0 | 1u << 1;
   if (kernel == "attention") return 1u << 0 | 1u << 3;
   if (kernel == "all_gather") return 1u << 0 | 1u << 2;
+  if (kernel == "expert_exchange") return 1u << 0 | 1u << 3;
   if (HasState(kernel)) return 1u << 0 | 1u << 1;
   if (kernel == "sample_decide") return 1u << 0 | 1u << 1 | 1u << 2;
   if (kernel.starts_with("sample_")) return 1u << 0 | 1u << 1;

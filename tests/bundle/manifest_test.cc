@@ -57,6 +57,13 @@ TEST(Manifest, SurvivesARoundTrip) {
   EXPECT_EQ(manifest.memory.total(), kWeightsBytes + kKvBytes + kArenaBytes + 12);
 }
 
+TEST(Manifest, RemembersHowExpertsResultsTravelWhereSomebodyChose) {
+  Manifest manifest = FullManifest();
+  EXPECT_FALSE(Json::parse(ToJson(manifest)).contains("expert_dispatch"));
+  manifest.expert_dispatch = "exchange";
+  EXPECT_EQ(ManifestFromJson(ToJson(manifest), "manifest.json").expert_dispatch, "exchange");
+}
+
 TEST(ManifestFromJson, NamesEveryMissingField) {
   const Json json = FullJson();
   for (const Pointer& field : AllFields(json)) {

@@ -76,6 +76,21 @@ TEST(Resolve, NamesTheOptionThatCannotBe) {
   EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.max_batch = 1024, o.speculation = 64; }), "66560 rows"));
 }
 
+TEST(Resolve, ExpertsExchangeOnlyBetweenRanksThatHaveThemWhole) {
+  ExportOptions options;
+  options.tp_degree = 4;
+  EXPECT_EQ(ResolveFor(options).expert_dispatch, graph::ExpertDispatch::kAuto);
+  options.expert_dispatch = "exchange";
+  const ResolvedOptions resolved = ResolveFor(options);
+  EXPECT_EQ(resolved.expert_dispatch, graph::ExpertDispatch::kExchange);
+  for (const models::GraphSizes& graph : GraphsOf(resolved, 1)) EXPECT_EQ(graph.expert_dispatch, graph::ExpertDispatch::kExchange);
+  options.expert_dispatch = "reduce", options.ep_degree = 2;
+  EXPECT_EQ(ResolveFor(options).expert_dispatch, graph::ExpertDispatch::kReduce);
+  EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.tp_degree = 4, o.ep_degree = 2, o.expert_dispatch = "exchange"; }), "--tp is 4 and --ep 2"));
+  EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.expert_dispatch = "reduce"; }), "--expert-dispatch reduce is for several ranks (--tp)"));
+  EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.expert_dispatch = "send"; }), "--expert-dispatch send is not supported"));
+}
+
 TEST(GraphsOf, HasAGraphForEachPhaseAndBucket) {
   const std::vector<models::GraphSizes> graphs =
       GraphsOf({.dtype = DType::kF32, .max_context = 100, .max_slots = 24, .speculation = 3, .prefill_buckets = {8, 64}, .batch_buckets = {1, 24}});

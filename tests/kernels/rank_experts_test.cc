@@ -72,6 +72,17 @@ class Layer {
     return out;
   }
 
+  // Rows of one share alone.
+  Matrix CombineShare(Isa isa, const Matrix& y, int64_t share, int64_t num_shares) {
+    Matrix out(kRows, kOut);
+    KernelCall call = Call({out.tensor(), y.tensor(), positions(), ids(), weights_.tensor()});
+    call.params.ints[expert_params::kNumExperts] = kExperts;
+    call.params.ints[expert_params::kShare] = share;
+    call.params.ints[expert_params::kNumShares] = num_shares;
+    RunKernel("expert_combine", isa, call, Rows(), /*order_seed=*/3);
+    return out;
+  }
+
   void Isolate(Isa isa, const Part& part, const Matrix& y) {
     KernelCall call = Call({y.tensor(), y.tensor(), offsets()});
     SetOwn(part, &call);
@@ -131,6 +142,22 @@ TEST(RankExperts, GroupsOfRanksAddUpToOneRanksBits) {
         parts.push_back(layer.Combine(isa, own, kSegments * rank / num_ranks, kSegments / num_ranks));
       }
       EXPECT_TRUE(SameBits(AddRanks(parts), expected)) << Name(isa) << ", " << num_ranks << " ranks";
+    }
+  }
+}
+
+TEST(RankExperts, ARankAddsItsShareOfRowsAndNoOther) {
+  Layer layer(/*seed=*/7);
+  const Matrix y = layer.Multiply(Isa::kScalar, {}), expected = layer.Combine(Isa::kScalar, y, 0, 0), untouched(1, kOut);
+  for (Isa isa : SupportedIsas()) {
+    for (int num_ranks : {1, 2, 4, 8}) {
+      for (int rank = 0; rank < num_ranks; ++rank) {
+        const Matrix own = layer.CombineShare(isa, y, rank, num_ranks);
+        for (int64_t r = 0; r < kRows; ++r) {
+          const bool is_own = r >= kRows * rank / num_ranks && r < kRows * (rank + 1) / num_ranks;
+          ASSERT_EQ(std::memcmp(own.row(r), is_own ? expected.row(r) : untouched.row(0), kOut * sizeof(float)), 0) << Name(isa) << r;
+        }
+      }
     }
   }
 }
@@ -219,6 +246,13 @@ TEST(RankExpertChecks, RefuseExpertsAndGroupsThatAreNotThere) {
     combine.params.ints[expert_params::kFirstGroup] = first;
     combine.params.ints[expert_params::kNumGroups] = count;
     EXPECT_EQ(FindKernel("expert_combine", Isa::kScalar)->check(combine) == nullptr, is_fine) << first << ", " << count;
+  }
+  combine.params.ints[expert_params::kFirstGroup] = combine.params.ints[expert_params::kNumGroups] = 0;
+  for (const auto& [share, count, is_fine] : {std::tuple(0, 0, true), std::tuple(0, 1, true), std::tuple(7, 8, true), std::tuple(1, 0, false),
+                                              std::tuple(2, 2, false), std::tuple(-1, 2, false), std::tuple(0, 9, false), std::tuple(0, -1, false)}) {
+    combine.params.ints[expert_params::kShare] = share;
+    combine.params.ints[expert_params::kNumShares] = count;
+    EXPECT_EQ(FindKernel("expert_combine", Isa::kScalar)->check(combine) == nullptr, is_fine) << share << " of " << count;
   }
 }
 

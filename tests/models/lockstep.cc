@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <map>
@@ -19,6 +20,7 @@ namespace {
 
 using collectives::Collectives;
 using graph::Buffer;
+using graph::ExpertDispatch;
 using graph::Graph;
 using graph::Interpreter;
 using graph::Op;
@@ -57,8 +59,14 @@ struct Outcome {
   [[nodiscard]] const Buffer& of(size_t step, graph::ValueId value) const { return steps[step][static_cast<size_t>(value)]; }
 };
 
-Outcome RunRank(const Subject& subject, const RankPlace& place, const graph::RankExchange& exchange) {
-  Outcome outcome{.graph = subject.model.Build({.rows = kRows, .outputs = kRows, .max_context = kContext, .place = place})};
+struct Sharing {
+  RankPlace place{};
+  ExpertDispatch dispatch = ExpertDispatch::kAuto;
+};
+
+Outcome RunRank(const Subject& subject, const Sharing& sharing, const graph::RankExchange& exchange) {
+  Outcome outcome{.graph = subject.model.Build(
+                      {.rows = kRows, .outputs = kRows, .max_context = kContext, .place = sharing.place, .expert_dispatch = sharing.dispatch})};
   const Interpreter interpreter(outcome.graph, subject.read);
   graph::KvState kv;
   for (const Step& step : StepsFor(outcome.graph, subject.model.vocab_size())) {
@@ -69,13 +77,13 @@ Outcome RunRank(const Subject& subject, const RankPlace& place, const graph::Ran
   return outcome;
 }
 
-std::vector<Outcome> RunRanks(const Subject& subject, const RankPlace& degrees) {
-  std::vector<Outcome> outcomes(static_cast<size_t>(degrees.tp_degree));
-  collectives::ThreadGroup group(degrees.tp_degree);
+std::vector<Outcome> RunRanks(const Subject& subject, const Sharing& all) {
+  std::vector<Outcome> outcomes(static_cast<size_t>(all.place.tp_degree));
+  collectives::ThreadGroup group(all.place.tp_degree);
   group.Run([&](Collectives& rank) {
-    RankPlace place = degrees;
-    place.rank = rank.rank();
-    outcomes[static_cast<size_t>(place.rank)] = RunRank(subject, place, graph::ExchangeOver(rank));
+    Sharing own = all;
+    own.place.rank = rank.rank();
+    outcomes[static_cast<size_t>(rank.rank())] = RunRank(subject, own, graph::ExchangeOver(rank));
   });
   return outcomes;
 }
@@ -149,20 +157,26 @@ void ExpectSameOutcome(const std::vector<Outcome>& ranks, const Outcome& alone, 
 std::vector<std::string> Meetings(const Graph& graph) {
   std::vector<std::string> meetings;
   for (const graph::Node& node : graph.nodes) {
-    if (node.op != Op::kAllReduce && node.op != Op::kAllGather && node.op != Op::kSample) continue;
+    constexpr std::array kTogether{Op::kAllReduce, Op::kAllGather, Op::kExpertExchange, Op::kRowGather, Op::kSample};
+    if (std::ranges::find(kTogether, node.op) == kTogether.end()) continue;
     const Shape& shape = graph.value(node.outputs[0]).shape;
     meetings.push_back(node.scope + " " + std::string(Name(node.op)) + " " + std::to_string(shape[0]) + " x " + std::to_string(shape[1]));
   }
   return meetings;
 }
 
-std::vector<int> EpDegreesFor(const Graph& alone, int tp_degree) {
-  if (std::ranges::find(alone.nodes, Op::kRoute, &graph::Node::op) == alone.nodes.end()) return {layers::DefaultEpDegree(tp_degree)};
-  std::vector<int> degrees;
+std::vector<Sharing> SharingsFor(const Graph& alone, int tp_degree) {
+  const auto with = [&](int ep_degree, ExpertDispatch dispatch) {
+    return Sharing{.place = {.rank = 0, .tp_degree = tp_degree, .ep_degree = ep_degree}, .dispatch = dispatch};
+  };
+  if (std::ranges::find(alone.nodes, Op::kRoute, &graph::Node::op) == alone.nodes.end())
+    return {with(layers::DefaultEpDegree(tp_degree), ExpertDispatch::kAuto)};
+  std::vector<Sharing> sharings;
   for (int degree : {1, 2, 4, 8}) {
-    if (tp_degree % degree == 0) degrees.push_back(degree);
+    if (tp_degree % degree == 0) sharings.push_back(with(degree, ExpertDispatch::kReduce));
+    if (tp_degree == degree) sharings.push_back(with(degree, ExpertDispatch::kExchange));
   }
-  return degrees;
+  return sharings;
 }
 
 }  // namespace
@@ -191,10 +205,11 @@ Interpreter::ReadTensor InventTensors(const Model& model) {
 
 void ExpectRanksAgree(const Subject& subject, int tp_degree) {
   const Outcome alone = RunRank(subject, {}, {});
-  for (int ep_degree : EpDegreesFor(alone.graph, tp_degree)) {
-    const std::string degrees = "TP " + std::to_string(tp_degree) + ", EP " + std::to_string(ep_degree);
+  for (const Sharing& sharing : SharingsFor(alone.graph, tp_degree)) {
+    const std::string degrees = "TP " + std::to_string(tp_degree) + ", EP " + std::to_string(sharing.place.ep_degree) +
+                                (sharing.dispatch == ExpertDispatch::kExchange ? ", experts by exchange" : "");
     SCOPED_TRACE(degrees);
-    const std::vector<Outcome> ranks = RunRanks(subject, {.rank = 0, .tp_degree = tp_degree, .ep_degree = ep_degree});
+    const std::vector<Outcome> ranks = RunRanks(subject, sharing);
     for (const Outcome& rank : ranks) EXPECT_EQ(Meetings(rank.graph), Meetings(ranks.front().graph)) << rank.graph.place.rank;
     Comparison comparison(ToleranceFor(subject.model));
     ExpectSameOutcome(ranks, alone, comparison);

@@ -15,7 +15,8 @@ struct Subject {
 // All tensors that the model's graph declares, with numbers that follow from their names.
 [[nodiscard]] graph::Interpreter::ReadTensor InventTensors(const Model& model);
 
-// For every EP degree that `tp_degree` ranks may have (the default alone, if there are no experts): all ranks' graphs are valid and meet in
+// For every EP degree that `tp_degree` ranks may have, and both ways to bring experts' results together (the default alone, if there are no
+// experts): all ranks' graphs are valid and meet in
 // the same order, and a few tokens of a prompt and a few after it give what one rank gives. The tolerance is derived in lockstep.cc.
 void ExpectRanksAgree(const Subject& subject, int tp_degree);
 

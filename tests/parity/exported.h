@@ -19,12 +19,14 @@ inline std::filesystem::path FixturePath(const std::string& name) { return std::
 
 struct Degrees {
   int32_t tp = 1, ep = 1;
+  std::string dispatch = "auto";   // of experts' results
 };
 
 // The bundle of (fixture, dtype): 8 slots, chunks of 1, 3, 16 and 64, batches of 1, 2, 4 and 8, speculation of 3.
 inline std::filesystem::path ExportedBundle(const std::string& fixture, const std::string& dtype, Degrees degrees = {}) {
   static const TemporaryFolder root;
-  const std::filesystem::path bundle = root.path() / (fixture + "." + dtype + "." + std::to_string(degrees.tp) + "." + std::to_string(degrees.ep));
+  const std::filesystem::path bundle =
+      root.path() / (fixture + "." + dtype + "." + std::to_string(degrees.tp) + "." + std::to_string(degrees.ep) + "." + degrees.dispatch);
   if (!std::filesystem::exists(bundle)) {
     Export({.source = FixturePath(fixture),
             .output = bundle,
@@ -35,6 +37,7 @@ inline std::filesystem::path ExportedBundle(const std::string& fixture, const st
             .batch_buckets = {1, 2, 4, 8},
             .tp_degree = degrees.tp,
             .ep_degree = degrees.ep,
+            .expert_dispatch = degrees.dispatch,
             .speculation = 3,
             .force = false,
             .keep_probes = false,

@@ -1,11 +1,13 @@
 // One request, one answer, for ranks: logits, sampled and greedy tokens and their log-probabilities are those of one rank, bit for bit, at
-// 2, 4 and 8 ranks, however these share out the experts. Everything here is memcmp, but for three ranks, whose segments are no subtrees.
+// 2, 4 and 8 ranks, however these share out the experts and bring their results together. Everything here is memcmp, but for three ranks, whose segments are no subtrees.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "intaglio/error.h"
+#include "intaglio/inspect.h"
 #include "tests/decoder_fixtures.h"
 #include "tests/parity/exported.h"
 
@@ -17,7 +19,9 @@ struct Case {
   Degrees degrees;
   std::string dtype = "f32";
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.fixture << ' ' << c.dtype << " TP " << c.degrees.tp << " EP " << c.degrees.ep; }
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.fixture << ' ' << c.dtype << " TP " << c.degrees.tp << " EP " << c.degrees.ep << ' ' << c.degrees.dispatch;
+}
 
 // What a request gave, with everything that a user can ask for.
 struct Answer {
@@ -106,18 +110,41 @@ std::vector<Case> AllCases() {
       for (int32_t ep = 1; ep <= tp; ep *= 2) {
         if (ep == tp || HasExperts(fixture)) cases.push_back({fixture, {.tp = tp, .ep = ep}});
       }
+      // Too small for the rule to choose it.
+      if (HasExperts(fixture)) cases.push_back({fixture, {.tp = tp, .ep = tp, .dispatch = "exchange"}});
     }
   }
   cases.push_back({"llama-bf16-tiny", {.tp = 4, .ep = 4}, "bf16"});
   cases.push_back({"qwen3-moe-tiny", {.tp = 4, .ep = 2}, "bf16"});
+  cases.push_back({"qwen3-moe-tiny", {.tp = 4, .ep = 4, .dispatch = "exchange"}, "bf16"});
   return cases;
 }
 INSTANTIATE_TEST_SUITE_P(Fixtures, Ranks, testing::ValuesIn(AllCases()), [](const testing::TestParamInfo<Case>& info) {
-  std::string name =
-      info.param.fixture + "_" + info.param.dtype + "_tp" + std::to_string(info.param.degrees.tp) + "_ep" + std::to_string(info.param.degrees.ep);
+  std::string name = info.param.fixture + "_" + info.param.dtype + "_tp" + std::to_string(info.param.degrees.tp) + "_ep" +
+                     std::to_string(info.param.degrees.ep) + "_" + info.param.degrees.dispatch;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
+
+TEST(ExpertDispatch, IsToldOfEachGraph) {
+  const auto count = [](const Degrees& degrees, std::string_view what) {
+    const std::string text = Inspect(ExportedBundle("mixtral-tiny", "f32", degrees), InspectView::kSummary);
+    int found = 0;
+    for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
+    return found;
+  };
+  constexpr int kGraphs = 12;  // four chunks, four batches, and as many to verify proposed tokens
+  EXPECT_EQ(count({.tp = 8, .ep = 8, .dispatch = "exchange"}, "experts' results by exchange"), kGraphs);
+  EXPECT_EQ(count({.tp = 8, .ep = 8}, "experts' results by reduce"), kGraphs);  // too small for an exchange, and rank 0 has no experts
+  EXPECT_EQ(count({}, "experts' results"), 0);
+}
+
+TEST(ExpertDispatch, IsRefusedForAModelWithoutExperts) {
+  try {
+    (void)ExportedBundle("llama-tiny", "f32", {.tp = 2, .ep = 2, .dispatch = "exchange"});
+    FAIL() << "exported";
+  } catch (const Error& error) { EXPECT_STREQ(error.what(), "export: --expert-dispatch is for mixtures of experts; this model has none"); }
+}
 
 }  // namespace
 }  // namespace intaglio::test

@@ -104,6 +104,7 @@ TEST(CheckPlans, NothingMayWriteToWeights) {
   EXPECT_TRUE(Contains(Fault(MakeCall("add", {F32(Space::kWeights, 8, 16)})), "weights"));
   const Operand arena = F32(Space::kArena, 8, 16);
   EXPECT_TRUE(Contains(Fault(MakeCall("matmul_f32", {arena, arena, arena, arena, arena, F32(Space::kWeights, 8, 16)})), "operand 5"));
+  EXPECT_TRUE(Contains(Fault(MakeCall("expert_exchange", {arena, arena, arena, F32(Space::kWeights, 8, 16)})), "operand 3"));
 }
 
 TEST(CheckPlans, PackedWeightsHaveTheBytesOfTheirBlocks) {

@@ -14,7 +14,18 @@ using graph::ValueId;
 
 // What others see of a node besides its outputs: a cache, or that this rank was there when ranks met. One that has no use for what came of
 // it, such as a norm over heads of which it has none, brings its part all the same.
-bool HasEffect(const Node& node) { return node.op == graph::Op::kKvUpdate || node.op == graph::Op::kAllReduce || node.op == graph::Op::kAllGather; }
+bool HasEffect(const Node& node) {
+  switch (node.op) {
+    case graph::Op::kKvUpdate:
+    case graph::Op::kAllReduce:
+    case graph::Op::kAllGather:
+    case graph::Op::kExpertExchange:
+    case graph::Op::kRowGather:
+      return true;
+    default:
+      return false;
+  }
+}
 
 void RemoveNodes(Graph& graph, const std::set<ValueId>& kept) {
   std::vector<int> uses = CountUses(graph);

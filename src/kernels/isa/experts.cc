@@ -132,10 +132,11 @@ void ExpertGather(const KernelCall& call, const StepView&, int, int64_t row, std
   }
 }
 
-void ExpertCombine(const KernelCall& call, const StepView&, int, int64_t row, std::byte*) noexcept {
+void ExpertCombine(const KernelCall& call, const StepView& step, int, int64_t task, std::byte*) noexcept {
   const Tensor &out = call[0], &y = call[1], &positions = call[2], &ids = call[3], &weights = call[4];
   const int64_t num_experts = NumExperts(call), first = call.params.ints[expert_params::kFirstGroup],
                 stated = call.params.ints[expert_params::kNumGroups], num_groups = stated == 0 ? kExpertGroups : stated;
+  const int64_t row = CombinedRows(call, step).begin + task;
   const int32_t* id = ids.i32(row);
   for (int64_t i = 0; i < out.cols; i += kLanes) {
     const int lanes = LanesLeft(i, out.cols);

@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "layers": {"graph"},
     "models": {"layers", "graph", "checkpoint/hf_config.h"},
     "compiler": {"models", "layers", "graph", "checkpoint", "bundle", "kernels"},
-    "runtime": {"bundle", "kernels"},
+    "runtime": {"bundle", "kernels", "collectives"},
     "parity": {"compiler", "runtime", "models", "layers", "graph", "text", "checkpoint", "bundle", "kernels/isa.h"},
     "cli": {"text"},
 }

@@ -1,17 +1,15 @@
 #include "runtime/process_ranks.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <exception>
-#include <future>
 #include <stop_token>
 #include <string>
-#include <thread>
 
 #include "base/fail.h"
 #include "collectives/failure.h"
 #include "runtime/agreement.h"
+#include "runtime/load_together.h"
 #include "runtime/plan_check.h"
 #include "runtime/step_message.h"
 
@@ -47,28 +45,6 @@ std::vector<std::byte> EncodeLoad(const LoadBody& body, const std::string& path)
   std::memcpy(bytes.data(), &body, sizeof body);
   std::memcpy(bytes.data() + sizeof body, path.data(), path.size());
   return bytes;
-}
-
-// Loading may take a rank longer than the others would wait for it, so all of them ask each other while it lasts. Where one fails, the others
-// call theirs off.
-template <typename LoadFunction>
-void LoadTogether(collectives::Collectives& group, const LoadFunction& load) {
-  constexpr auto kInterval = std::chrono::milliseconds(50);
-  const auto num_ranks = static_cast<size_t>(group.size());
-  std::vector<std::byte> are_ready(num_ranks);
-  std::vector<int64_t> borders;
-  for (size_t r = 0; r <= num_ranks; ++r) borders.push_back(static_cast<int64_t>(r));
-  std::packaged_task<void(std::stop_token)> task(load);
-  std::future<void> loading = task.get_future();
-  const std::jthread loader(std::move(task));   // which an exception asks to stop
-  std::byte& is_ready = are_ready[static_cast<size_t>(group.rank())];
-  while (std::ranges::count(are_ready, std::byte{1}) != group.size()) {
-    if (is_ready == std::byte{0} && loading.wait_for(kInterval) == std::future_status::ready) {
-      loading.get();   // throws what failed
-      is_ready = std::byte{1};
-    }
-    group.AllGather(are_ready, borders);
-  }
 }
 
 // Binds the calling thread, and so those that it starts, for as long as the process lives.

@@ -14,9 +14,9 @@ namespace intaglio::test {
 inline std::filesystem::path FixturePath(const std::string& name) { return std::filesystem::path(INTAGLIO_SOURCE_DIR) / "tests/fixtures" / name; }
 
 // Three slots, a context of 192, chunks of 16 and 64 rows, batches of 1, 2 and (all slots) 3; no speculation unless asked for.
-inline std::filesystem::path ExportedBundle(const std::string& fixture, int32_t speculation = 0) {
+inline std::filesystem::path ExportedBundle(const std::string& fixture, int32_t speculation = 0, int32_t num_ranks = 1) {
   static const TemporaryFolder root;
-  const std::filesystem::path bundle = root.path() / (fixture + "." + std::to_string(speculation));
+  const std::filesystem::path bundle = root.path() / (fixture + "." + std::to_string(speculation) + "." + std::to_string(num_ranks));
   if (!std::filesystem::exists(bundle)) {
     ExportOptions options;
     options.source = FixturePath(fixture);
@@ -26,6 +26,7 @@ inline std::filesystem::path ExportedBundle(const std::string& fixture, int32_t 
     options.prefill_buckets = {16, 64};
     options.batch_buckets = {1, 2};
     options.speculation = speculation;
+    options.tp_degree = num_ranks;
     (void)Export(options);
   }
   return bundle;

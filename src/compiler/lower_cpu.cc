@@ -212,12 +212,9 @@ class Lowering {
         call.operands.insert(call.operands.begin() + 1, OperandOf(node.outputs[1]));
         break;
       case Op::kHeadMatMul:
-        call.kernel = StrCat("head_matmul_", call.operands[2].dtype);
-        call.operands.push_back(workspace);
-        break;
       case Op::kExpertMatMul:
-        call.kernel = StrCat("expert_matmul_", call.operands[2].dtype);
-        if (!std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.push_back(Operand{});
+        call.kernel = StrCat(call.kernel, '_', call.operands[2].dtype);
+        if (node.op == Op::kExpertMatMul && !std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.emplace_back();
         call.operands.push_back(workspace);
         break;
       case Op::kExpertExchange:

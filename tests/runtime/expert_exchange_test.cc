@@ -89,7 +89,7 @@ class Layer {
 void Meet(CollectiveKind kind, const KernelCall& call, const Layer& layer, Collectives& group) {
   const char* problem = CheckCollective(kind, call, group);
   ASSERT_EQ(problem, nullptr) << problem;
-  RunCollective(kind, call, layer.view(), group);
+  RunCollective(kind, call, layer.view(), {.group = &group});
 }
 
 // What a rank has of y at first: the rows of its own experts, and no numbers elsewhere.

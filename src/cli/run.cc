@@ -22,6 +22,8 @@ constexpr const char* kFooter = R"(Examples:
   intaglio run gemma.bundle -p "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
   intaglio run llama.bundle --chat
   intaglio run llama.bundle --input-ids 1,306,763 --json --logits logits.safetensors
+  mpirun -n 4 intaglio run llama-tp4.bundle --chat                            a bundle of export --tp 4, a process a rank
+  mpirun -n 4 --hostfile hosts intaglio run llama-tp4.bundle --chat           hosts: lines such as "node1 slots=2"; same paths on all
 
 The same bundle, prompt and options give the same tokens on every machine and with any number of threads.
 Text goes to stdout, statistics to stderr.)";

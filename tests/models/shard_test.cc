@@ -141,7 +141,7 @@ TEST(HeadsOf, EveryQueryHeadIsOnOneRankAndReadsItsKvHead) {
           const OwnHeads own = HeadsOf(kv_heads * group, kv_heads, place);
           ASSERT_EQ(own.query.begin, next);
           next = own.query.end;
-          if (place.rank == 0) ASSERT_FALSE(own.query.is_empty());
+          if (place.rank == 0) { ASSERT_FALSE(own.query.is_empty()); }
           ASSERT_EQ(own.kv.empty(), own.query.is_empty());
           if (own.kv.empty()) continue;
           ASSERT_EQ(own.query.size() % std::ssize(own.kv), 0);

@@ -68,6 +68,30 @@ def test_so_do_processes_on_two_hosts(bundles, tmp_path, fixture, ranks):
     check_against_one_rank(bundles, tmp_path, fixture, ranks, [], wrapper="two_hosts.sh")
 
 
+@pytest.mark.parametrize("fixture", ["llama-tiny", "qwen3-moe-tiny"])
+def test_so_do_long_prompts_whose_sums_travel_in_parts(bundles, fixture):
+    # Between hosts, a step of 128 rows and more is summed while its next rows are computed.
+    ids = ",".join(str(3 + i * 7 % 290) for i in range(300))
+    options = ["--input-ids", ids, "--ignore-eos", "--json", "--max-tokens", "6", "--logprobs", "20"]
+    told = [json.loads(intaglio("run", bundles(fixture), *options).stdout)]
+    result = launch(2, INTAGLIO, "run", bundles(fixture, "--tp", "2"), *options, wrapper="two_hosts.sh")
+    assert result.returncode == 0, result.stderr
+    told.append(json.loads(result.stdout))
+    assert told[1]["ids"] == told[0]["ids"]
+    assert told[1]["top_logprobs"] == told[0]["top_logprobs"]
+
+
+def test_sums_that_travel_as_bf16_are_near(bundles):
+    options = ["--input-ids", PROMPT, "--ignore-eos", "--json", "--max-tokens", "1", "--logprobs", "1"]
+    result = launch(2, INTAGLIO, "run", bundles("llama-tiny", "--tp", "2"), *options, "--wire", "bf16")
+    assert result.returncode == 0, result.stderr
+    near, exact = (json.loads(text)["top_logprobs"][0] for text in (result.stdout, intaglio("run", bundles("llama-tiny"), *options).stdout))
+    threads = json.loads(intaglio("run", bundles("llama-tiny", "--tp", "2"), *options, "--wire", "bf16").stdout)["top_logprobs"][0]
+    assert near == threads, "processes and threads round alike"
+    assert near != exact
+    assert abs(near[0]["logprob"] - exact[0]["logprob"]) < 0.1
+
+
 @pytest.mark.parametrize("fixture", EMBEDDERS)
 def test_embeddings_are_those_of_one_rank(bundles, fixture):
     ids = ["--input-ids", "5,6,7,300,9"]

@@ -39,13 +39,15 @@ TEST_P(Embedder, Bf16WeightsTurnVectorsOnlyALittle) {
 }
 
 // A bundle for texts of up to 80 tokens, three of them at once. `buckets` ends with 80 where a text must be whole in a step.
-std::filesystem::path Exported(const std::string& fixture, const std::string& dtype, std::vector<int32_t> buckets) {
+std::filesystem::path Exported(const std::string& fixture, const std::string& dtype, std::vector<int32_t> buckets, int32_t tp_degree = 1) {
   static const TemporaryFolder root;
-  const std::filesystem::path bundle = root.path() / (fixture + "." + dtype + "." + std::to_string(buckets.front()));
+  const std::filesystem::path bundle =
+      root.path() / (fixture + "." + dtype + "." + std::to_string(buckets.front()) + "." + std::to_string(tp_degree));
   if (!std::filesystem::exists(bundle)) {
     ExportOptions options;
     options.source = FixturePath(fixture), options.output = bundle, options.dtype = dtype;
     options.max_context = 80, options.max_batch = 3, options.prefill_buckets = std::move(buckets);
+    options.tp_degree = tp_degree;
     Export(options);
   }
   return bundle;
@@ -116,6 +118,14 @@ TEST_P(OneVector, BucketsAndChunksDoNotMatter) {
 TEST_P(OneVector, ThreadsDoNotMatter) {
   const Vectors reference = Reference();
   for (int threads : {1, 3}) ExpectSame(reference, Embed(*Load(threads), texts_));
+}
+
+TEST_P(OneVector, RanksDoNotMatter) {
+  const Vectors reference = Reference();
+  for (int32_t ranks : {2, 4, 8}) {
+    SCOPED_TRACE(ranks);
+    ExpectSame(reference, Embed(*Engine::Load(Exported(GetParam().fixture, GetParam().dtype, {80}, ranks), {.verify_checksums = false}), texts_));
+  }
 }
 
 TEST_P(OneVector, InstructionSetsDoNotMatter) {

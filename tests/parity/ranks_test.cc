@@ -1,5 +1,6 @@
 // One request, one answer, for ranks: logits, sampled and greedy tokens and their log-probabilities are those of one rank, bit for bit, at
-// 2, 4 and 8 ranks, however these share out the experts and bring their results together. Everything here is memcmp, but for three ranks, whose segments are no subtrees.
+// 2, 4 and 8 ranks, however these share out the experts and bring their results together. Everything here is memcmp, but for other numbers of
+// ranks, whose segments are no subtrees.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "intaglio/error.h"
 #include "intaglio/inspect.h"
+#include "parity/tolerances.h"
 #include "tests/decoder_fixtures.h"
 #include "tests/parity/exported.h"
 
@@ -144,6 +146,32 @@ TEST(ExpertDispatch, IsRefusedForAModelWithoutExperts) {
     (void)ExportedBundle("llama-tiny", "f32", {.tp = 2, .ep = 2, .dispatch = "exchange"});
     FAIL() << "exported";
   } catch (const Error& error) { EXPECT_STREQ(error.what(), "export: --expert-dispatch is for mixtures of experts; this model has none"); }
+}
+
+// What f32 rounding explains between Transformers and one rank, it explains between one and several.
+TEST(OddRanks, DifferAsRoundingDoes) {
+  for (const char* fixture :
+       {"llama-tiny", "llama-heads-not-divisible-tiny", "olmo2-tiny", "gemma3-text-tiny", "qwen3-moe-tiny", "deepseek-v3-tiny"}) {
+    const double tolerance = parity::Tolerances().logits;
+    const std::vector<int32_t> tokens = LongSequence(fixture);
+    const auto run = [&](Degrees degrees) {
+      const auto engine = Engine::Load(ExportedBundle(fixture, "f32", degrees), {.verify_checksums = false});
+      Logits logits;
+      Append(*engine, StepKind::kContextEncoding, engine->AcquireSlot().value(), std::span(tokens).first(40), 16, logits);
+      return logits;
+    };
+    const Logits one = run({});
+    for (int32_t tp : {3, 5, 6, 7}) {
+      SCOPED_TRACE(testing::Message() << fixture << " TP " << tp);
+      const Logits many = run({.tp = tp, .ep = 1});
+      ASSERT_EQ(many.size(), one.size());
+      double worst = 0;
+      for (const auto& [position, logits] : one) {
+        for (size_t i = 0; i < logits.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(logits[i]) - many.at(position)[i]));
+      }
+      EXPECT_LE(worst, tolerance);
+    }
+  }
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ def intaglio(*arguments) -> subprocess.CompletedProcess:
 
 
 def export(fixture: str, bundle: Path, *options) -> Path:
-    result = intaglio("export", FIXTURES / fixture, bundle, "--max-context", "128", "--max-batch", "2", *options)
+    result = intaglio("export", FIXTURES / fixture, bundle, "--max-context", "384", "--max-batch", "2", *options)
     assert result.returncode == 0, result.stderr
     return bundle
 

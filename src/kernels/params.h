@@ -183,7 +183,7 @@ inline constexpr int kMaxLogprobs = 20;
 inline constexpr int kLogprobCols = 1 + 2 * kMaxLogprobs;
 }  // namespace sample_params
 
-// Calls that all ranks make together, and that the runtime runs (runtime/collective_calls.h):
+// Calls that all ranks make together, and that the runtime runs (runtime/ranks/collective_calls.h):
 // all_reduce: x                                                                       x becomes the sum over all ranks, in place
 // all_gather: out [rows, C], x [rows, the rank's columns], W (rows * C)               the columns of all ranks side by side
 namespace gather_params {

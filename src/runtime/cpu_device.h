@@ -7,11 +7,11 @@
 
 #include "base/thread_pool.h"
 #include "collectives/collectives.h"
-#include "runtime/collective_calls.h"
 #include "runtime/device.h"
 #include "runtime/pages.h"
-#include "runtime/placement.h"
-#include "runtime/sender.h"
+#include "runtime/ranks/collective_calls.h"
+#include "runtime/ranks/placement.h"
+#include "runtime/ranks/sender.h"
 
 namespace intaglio::runtime {
 

@@ -5,7 +5,7 @@
 #include "bundle/bundle.h"
 #include "intaglio/inspect.h"
 #include "runtime/labelled_text.h"
-#include "runtime/placement.h"
+#include "runtime/ranks/placement.h"
 
 namespace intaglio {
 namespace {

@@ -2,10 +2,10 @@
 
 #include "base/fail.h"
 #include "runtime/cpu_device.h"
-#include "runtime/placement.h"
-#include "runtime/process_ranks.h"
-#include "runtime/processes.h"
-#include "runtime/thread_ranks.h"
+#include "runtime/ranks/placement.h"
+#include "runtime/ranks/process_ranks.h"
+#include "runtime/ranks/processes.h"
+#include "runtime/ranks/thread_ranks.h"
 
 namespace intaglio::runtime {
 namespace {

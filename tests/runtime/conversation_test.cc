@@ -1,4 +1,4 @@
-#include "runtime/conversation.h"
+#include "runtime/ranks/conversation.h"
 
 #include <gtest/gtest.h>
 

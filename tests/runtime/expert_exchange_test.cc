@@ -5,7 +5,7 @@
 
 #include "collectives/thread_group.h"
 #include "kernels/params.h"
-#include "runtime/collective_calls.h"
+#include "runtime/ranks/collective_calls.h"
 #include "tests/kernels/harness.h"
 
 namespace intaglio::runtime {

@@ -1,4 +1,4 @@
-#include "runtime/load_together.h"
+#include "runtime/ranks/load_together.h"
 
 #include <gtest/gtest.h>
 

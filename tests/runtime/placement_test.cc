@@ -1,4 +1,4 @@
-#include "runtime/placement.h"
+#include "runtime/ranks/placement.h"
 
 #include <gtest/gtest.h>
 

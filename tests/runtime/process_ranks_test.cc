@@ -1,5 +1,5 @@
 // ProcessRanks and those that follow it, on a group of threads: what they say to each other is the same as between processes.
-#include "runtime/process_ranks.h"
+#include "runtime/ranks/process_ranks.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // All-reduces that a thread makes while its rank computes.
-#include "runtime/sender.h"
+#include "runtime/ranks/sender.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "runtime/thread_ranks.h"
+#include "runtime/ranks/thread_ranks.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "runtime/step_message.h"
+#include "runtime/ranks/step_message.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,11 +1,11 @@
-#include "runtime/processes.h"
+#include "runtime/ranks/processes.h"
 
 #include <exception>
 #include <optional>
 
 #include "base/fail.h"
-#include "runtime/placement.h"
-#include "runtime/process_ranks.h"
+#include "runtime/ranks/placement.h"
+#include "runtime/ranks/process_ranks.h"
 
 namespace intaglio {
 namespace {

@@ -7,10 +7,10 @@
 
 #include "bundle/bundle.h"
 #include "collectives/collectives.h"
-#include "runtime/conversation.h"
 #include "runtime/cpu_device.h"
 #include "runtime/device.h"
-#include "runtime/placement.h"
+#include "runtime/ranks/conversation.h"
+#include "runtime/ranks/placement.h"
 
 namespace intaglio::runtime {
 

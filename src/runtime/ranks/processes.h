@@ -2,7 +2,7 @@
 #pragma once
 #include "collectives/process_group.h"
 #include "intaglio/processes.h"
-#include "runtime/conversation.h"
+#include "runtime/ranks/conversation.h"
 
 namespace intaglio::runtime {
 

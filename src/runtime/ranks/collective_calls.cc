@@ -1,4 +1,4 @@
-#include "runtime/collective_calls.h"
+#include "runtime/ranks/collective_calls.h"
 
 #include <algorithm>
 #include <array>

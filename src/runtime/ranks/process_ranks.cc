@@ -1,4 +1,4 @@
-#include "runtime/process_ranks.h"
+#include "runtime/ranks/process_ranks.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,10 +8,10 @@
 
 #include "base/fail.h"
 #include "collectives/failure.h"
-#include "runtime/agreement.h"
-#include "runtime/load_together.h"
 #include "runtime/plan_check.h"
-#include "runtime/step_message.h"
+#include "runtime/ranks/agreement.h"
+#include "runtime/ranks/load_together.h"
+#include "runtime/ranks/step_message.h"
 
 namespace intaglio::runtime {
 namespace {

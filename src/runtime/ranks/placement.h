@@ -12,7 +12,7 @@
 
 #include "base/thread_pool.h"
 #include "intaglio/engine.h"
-#include "runtime/topology.h"
+#include "runtime/ranks/topology.h"
 
 namespace intaglio::runtime {
 

@@ -1,4 +1,4 @@
-#include "runtime/agreement.h"
+#include "runtime/ranks/agreement.h"
 
 #include <algorithm>
 #include <cstring>

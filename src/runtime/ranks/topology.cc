@@ -1,4 +1,4 @@
-#include "runtime/topology.h"
+#include "runtime/ranks/topology.h"
 
 #include <dlfcn.h>
 #include <hwloc.h>

@@ -1,4 +1,4 @@
-#include "runtime/sender.h"
+#include "runtime/ranks/sender.h"
 
 #include <utility>
 

@@ -11,7 +11,7 @@
 #include "collectives/thread_group.h"
 #include "runtime/cpu_device.h"
 #include "runtime/device.h"
-#include "runtime/placement.h"
+#include "runtime/ranks/placement.h"
 
 namespace intaglio::runtime {
 

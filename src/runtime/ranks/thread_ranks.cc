@@ -1,4 +1,4 @@
-#include "runtime/thread_ranks.h"
+#include "runtime/ranks/thread_ranks.h"
 
 #include <algorithm>
 #include <system_error>
@@ -8,8 +8,8 @@
 #include "base/fail.h"
 #include "base/spin.h"
 #include "collectives/failure.h"
-#include "runtime/agreement.h"
 #include "runtime/plan_check.h"
+#include "runtime/ranks/agreement.h"
 
 namespace intaglio::runtime {
 namespace {

@@ -47,8 +47,8 @@ def check_against_one_rank(bundles, tmp_path, fixture, ranks, options, wrapper="
         assert actual[1] == expected[1], "the logits differ"
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize("fixture", DECODERS)
+# Four ranks have every collective that two have, and some ranks without heads.
+@pytest.mark.parametrize("fixture, ranks", [(fixture, 4) for fixture in DECODERS] + [("llama-tiny", 2), ("qwen3-moe-tiny", 2), ("falcon-h1-tiny", 2)])
 def test_processes_give_the_bytes_of_one_rank(bundles, tmp_path, fixture, ranks):
     check_against_one_rank(bundles, tmp_path, fixture, ranks, [])
 

@@ -32,8 +32,7 @@ def test_ranks_that_all_leave_end_well(size):
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("bad, size", [(0, 4), (1, 2)])
 @pytest.mark.parametrize("kind, code, text", [
     ("throws", NOT_FOUND, r"rank BAD of SIZE: weights\.rank1\.bin is not there"),
     ("aborts", DATA_LOSS, r"rank BAD of SIZE: the answer is lost"),
@@ -56,8 +55,7 @@ def test_a_rank_that_leaves_without_a_word_is_named(size):
     assert errors(result) == {(UNAVAILABLE, f"rank 1 of {size}: has ended before the others")}
 
 
-@pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("bad, size", [(0, 4), (1, 2)])
 @pytest.mark.parametrize("kind", ["dies", "exits"])
 def test_the_launcher_names_a_rank_that_is_gone(kind, bad, size):
     result = launch(size, kind, str(bad))

@@ -25,7 +25,8 @@ def intaglio(*arguments) -> subprocess.CompletedProcess:
 
 
 def export(fixture: str, bundle: Path, *options) -> Path:
-    result = intaglio("export", FIXTURES / fixture, bundle, "--max-context", "384", "--max-batch", "2", *options)
+    context = [] if "--max-context" in options else ["--max-context", "128"]
+    result = intaglio("export", FIXTURES / fixture, bundle, *context, "--max-batch", "2", *options)
     assert result.returncode == 0, result.stderr
     return bundle
 

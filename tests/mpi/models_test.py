@@ -72,9 +72,9 @@ def test_so_do_processes_on_two_hosts(bundles, tmp_path, fixture, ranks):
 def test_so_do_long_prompts_whose_sums_travel_in_parts(bundles, fixture):
     # Between hosts, a step of 128 rows and more is summed while its next rows are computed.
     ids = ",".join(str(3 + i * 7 % 290) for i in range(300))
-    options = ["--input-ids", ids, "--ignore-eos", "--json", "--max-tokens", "6", "--logprobs", "20"]
-    told = [json.loads(intaglio("run", bundles(fixture), *options).stdout)]
-    result = launch(2, INTAGLIO, "run", bundles(fixture, "--tp", "2"), *options, wrapper="two_hosts.sh")
+    options, context = ["--input-ids", ids, "--ignore-eos", "--json", "--max-tokens", "6", "--logprobs", "20"], ["--max-context", "384"]
+    told = [json.loads(intaglio("run", bundles(fixture, *context), *options).stdout)]
+    result = launch(2, INTAGLIO, "run", bundles(fixture, "--tp", "2", *context), *options, wrapper="two_hosts.sh")
     assert result.returncode == 0, result.stderr
     told.append(json.loads(result.stdout))
     assert told[1]["ids"] == told[0]["ids"]

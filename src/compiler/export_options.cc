@@ -1,9 +1,9 @@
 #include "compiler/export_options.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/fail.h"
+#include "layers/shard.h"
 
 namespace intaglio::compiler {
 namespace {
@@ -78,7 +78,7 @@ void ResolveRanks(const ExportOptions& options, ResolvedOptions& r) {
   Require(ep >= 0 && (ep == 0 || (tp % ep == 0 && graph::kNumSegments % ep == 0)), ErrorCode::kInvalidArgument, "export: --ep ", ep,
           " does not divide both --tp ", tp, " and ", graph::kNumSegments);
   r.tp_degree = tp;
-  r.ep_degree = ep != 0 ? ep : std::gcd(tp, int32_t{graph::kNumSegments});
+  r.ep_degree = ep != 0 ? ep : layers::DefaultEpDegree(tp);
 }
 
 // An exchange moves whole experts' results between ranks.

@@ -62,10 +62,15 @@ class Layer {
     return out;
   }
 
-  Matrix Combine(Isa isa, const Matrix& y, int64_t first_group, int64_t num_groups) {
-    Matrix out(kRows, kOut);
+  KernelCall CombineCall(const Matrix& out, const Matrix& y) {
     KernelCall call = Call({out.tensor(), y.tensor(), positions(), ids(), weights_.tensor()});
     call.params.ints[expert_params::kNumExperts] = kExperts;
+    return call;
+  }
+
+  Matrix Combine(Isa isa, const Matrix& y, int64_t first_group, int64_t num_groups) {
+    Matrix out(kRows, kOut);
+    KernelCall call = CombineCall(out, y);
     call.params.ints[expert_params::kFirstGroup] = first_group;
     call.params.ints[expert_params::kNumGroups] = num_groups;
     RunKernel("expert_combine", isa, call, Rows());
@@ -75,8 +80,7 @@ class Layer {
   // Rows of one share alone.
   Matrix CombineShare(Isa isa, const Matrix& y, int64_t share, int64_t num_shares) {
     Matrix out(kRows, kOut);
-    KernelCall call = Call({out.tensor(), y.tensor(), positions(), ids(), weights_.tensor()});
-    call.params.ints[expert_params::kNumExperts] = kExperts;
+    KernelCall call = CombineCall(out, y);
     call.params.ints[expert_params::kShare] = share;
     call.params.ints[expert_params::kNumShares] = num_shares;
     RunKernel("expert_combine", isa, call, Rows(), /*order_seed=*/3);

@@ -50,6 +50,10 @@ struct FileEntry {
 struct MemoryPlan {
   uint64_t weights = 0, kv_cache = 0, arena = 0, tokenizer = 0;
   [[nodiscard]] uint64_t total() const { return weights + kv_cache + arena + tokenizer; }
+  MemoryPlan& operator+=(const MemoryPlan& other) {
+    weights += other.weights, kv_cache += other.kv_cache, arena += other.arena, tokenizer += other.tokenizer;
+    return *this;
+  }
 };
 
 // What an embedder's bundle computes instead of next tokens: a vector a text.
@@ -92,6 +96,9 @@ struct Manifest : RankEntry {
   std::vector<RankEntry> ranks;            // of a bundle for several; empty for one
   std::optional<ParityGate> parity;        // of an export that was validated
   std::map<std::string, FileEntry> files;  // every other file of the bundle, by name
+
+  // Columns of the logits that the rank computes.
+  [[nodiscard]] int64_t own_vocab() const { return ranks.empty() ? vocab_size : vocab_end - vocab_begin; }
 };
 
 [[nodiscard]] std::string ToJson(const Manifest& manifest);

@@ -26,9 +26,6 @@ uint64_t Extent(const Operand& operand) {
   return before_last > kNoFit - last ? kNoFit : before_last + last;
 }
 
-// Columns of this rank's logits.
-int64_t OwnVocabulary(const Manifest& manifest) { return manifest.ranks.empty() ? manifest.vocab_size : manifest.vocab_end - manifest.vocab_begin; }
-
 bool IsSide(int64_t size) { return size >= 1 && size <= kLargestSide; }
 
 class Validator {
@@ -111,7 +108,7 @@ class Validator {
     }
     for (const Probe& probe : plan.probes) CheckOperand(plan, probe.operand, probe.name);
     if (manifest_.embedding) return CheckResult(plan, plan.logits, manifest_.embedding->dim, "embeddings");
-    CheckResult(plan, plan.logits, OwnVocabulary(manifest_), "logits");
+    CheckResult(plan, plan.logits, manifest_.own_vocab(), "logits");
     CheckResult(plan, plan.ids, 1, "ids");
     CheckResult(plan, plan.logprobs, 1, "logprobs");
   }

@@ -79,10 +79,7 @@ Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& option
 bundle::MemoryPlan TotalMemory(const bundle::Manifest& manifest) {
   if (manifest.ranks.empty()) return manifest.memory;
   bundle::MemoryPlan total;
-  for (const bundle::RankEntry& rank : manifest.ranks) {
-    total.weights += rank.memory.weights, total.kv_cache += rank.memory.kv_cache;
-    total.arena += rank.memory.arena, total.tokenizer += rank.memory.tokenizer;
-  }
+  for (const bundle::RankEntry& rank : manifest.ranks) total += rank.memory;
   return total;
 }
 

@@ -148,8 +148,7 @@ void CheckResults(const Plan& plan, const Manifest& manifest) {
     Require(plan.phase == Phase::kContextEncoding, ErrorCode::kDataLoss, "a bundle that embeds has a plan of ", Name(plan.phase));
     return CheckResult(plan, plan.logits, DType::kF32, manifest.embedding->dim, "embeddings");
   }
-  const int64_t own_vocab = manifest.ranks.empty() ? manifest.vocab_size : manifest.vocab_end - manifest.vocab_begin;
-  CheckResult(plan, plan.logits, DType::kF32, own_vocab, "logits");
+  CheckResult(plan, plan.logits, DType::kF32, manifest.own_vocab(), "logits");
   CheckResult(plan, plan.ids, DType::kI32, 1, "ids");
   CheckResult(plan, plan.logprobs, DType::kF32, kernels::sample_params::kLogprobCols, "log-probabilities");
 }

@@ -124,16 +124,21 @@ def wait_until_loaded(started: Group) -> None:
     assert started.launcher.poll() is None, started.launcher.communicate()
 
 
+def signalled(command, rank, number):
+    """How a group ends of which one rank gets a signal, and after how long."""
+    with group(2, *command) as started:
+        wait_until_loaded(started)
+        started.signal_rank(rank, number)
+        start = time.monotonic()
+        return started.result(), time.monotonic() - start
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("does", [busy, idle])
 def test_a_rank_that_is_killed_ends_all(does, rank, bundle):
-    with group(2, *does(bundle)) as started:
-        wait_until_loaded(started)
-        started.signal_rank(rank, signal.SIGKILL)
-        killed = time.monotonic()
-        result = started.result()
+    result, seconds = signalled(does(bundle), rank, signal.SIGKILL)
     assert result.returncode == 128 + signal.SIGKILL
-    assert time.monotonic() - killed < DEADLINE / 2
+    assert seconds < DEADLINE / 2
     assert re.search(rf"process rank {rank} with PID \d+ on node \S+ exited on signal 9", result.stderr), result.stderr
     assert not MESSAGE.findall(result.stderr)
 
@@ -176,10 +181,7 @@ def test_an_interrupted_launcher_leaves_nothing(does, bundle):
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("does", [busy, idle])
 def test_an_interrupted_rank_ends_all(does, rank, bundle):
-    with group(2, *does(bundle)) as started:
-        wait_until_loaded(started)
-        started.signal_rank(rank, signal.SIGINT)
-        result = started.result()
+    result, _ = signalled(does(bundle), rank, signal.SIGINT)
     assert result.returncode == 128 + signal.SIGINT
     assert not MESSAGE.findall(result.stderr)
 

@@ -32,8 +32,8 @@ struct Bundle {
   MappedFile weights;
 
   // Throws Error: kNotFound (no such directory or file; what `intaglio export` would make it), kDataLoss (truncated, contradictory,
-  // checksum), kUnsupported (version), kInvalidArgument (no such rank), kUnavailable (somebody asks to stop). Sizes, offsets and operand ranges are always checked;
-  // `verify_checksums` also hashes every file of this rank, and those of no rank where it is rank 0.
+  // checksum), kUnsupported (version), kInvalidArgument (no such rank), kUnavailable (somebody asks to stop). Sizes, offsets and operand
+  // ranges are always checked; `verify_checksums` also hashes every file of this rank, and those of no rank where it is rank 0.
   [[nodiscard]] static Bundle Open(const std::filesystem::path& path, bool verify_checksums = true, int rank = 0, const std::stop_token& stop = {});
 };
 

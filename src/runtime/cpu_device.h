@@ -17,8 +17,8 @@ namespace intaglio::runtime {
 
 class CpuDevice final : public Device {
  public:
-  // `bundle` must outlive it, and the group of `link`, which only a rank of several has. The calling thread computes too and touches all memory first: it
-  // has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
+  // `bundle` must outlive it, and the group of `link`, which only a rank of several has. The calling thread computes too and touches
+  // all memory first: it has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
   // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice, kUnavailable when somebody asks to
   // stop. REQUIRES: CheckPlans (plan_check.h) passed
   CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link = {}, const std::stop_token& stop = {});

@@ -1,7 +1,9 @@
 #include "base/dtype.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <ostream>
 
@@ -15,26 +17,44 @@ struct DTypeInfo {
   std::string_view name;
   size_t bytes;
 };
-constexpr std::array<DTypeInfo, 10> kDTypes{{{DType::kF32, "f32", 4},
-                                             {DType::kF16, "f16", 2},
-                                             {DType::kBF16, "bf16", 2},
-                                             {DType::kI32, "i32", 4},
-                                             {DType::kU8, "u8", 1},
-                                             {DType::kI8, "i8", 1},
-                                             {DType::kI64, "i64", 8},
-                                             {DType::kF64, "f64", 8},
-                                             {DType::kBool, "bool", 1},
-                                             {DType::kI16, "i16", 2}}};
+constexpr DTypeInfo kDTypes[]{{DType::kF32, "f32", 4},
+                              {DType::kF16, "f16", 2},
+                              {DType::kBF16, "bf16", 2},
+                              {DType::kI32, "i32", 4},
+                              {DType::kU8, "u8", 1},
+                              {DType::kI8, "i8", 1},
+                              {DType::kI64, "i64", 8},
+                              {DType::kF64, "f64", 8},
+                              {DType::kBool, "bool", 1},
+                              {DType::kI16, "i16", 2},
+                              {DType::kQ8_0, "q8_0", 0},
+                              {DType::kInt8G64, "int8g64", 0},
+                              {DType::kInt8G128, "int8g128", 0},
+                              {DType::kQ4_0, "q4_0", 0},
+                              {DType::kQ4_1, "q4_1", 0},
+                              {DType::kInt4G64, "int4g64", 0},
+                              {DType::kInt4G128, "int4g128", 0},
+                              {DType::kQ5_0, "q5_0", 0},
+                              {DType::kQ5_1, "q5_1", 0},
+                              {DType::kQ2_K, "q2_k", 0},
+                              {DType::kQ3_K, "q3_k", 0},
+                              {DType::kQ4_K, "q4_k", 0},
+                              {DType::kQ5_K, "q5_k", 0},
+                              {DType::kQ6_K, "q6_k", 0},
+                              {DType::kMxfp4, "mxfp4", 0}};
 
 const DTypeInfo& Info(DType dtype) {
-  const auto index = static_cast<size_t>(dtype);
-  Assert(index < kDTypes.size() && kDTypes[index].dtype == dtype);
-  return kDTypes[index];
+  const auto* info = std::ranges::find(kDTypes, dtype, &DTypeInfo::dtype);
+  Assert(info != std::end(kDTypes));
+  return *info;
 }
 
 }  // namespace
 
-size_t SizeOf(DType dtype) { return Info(dtype).bytes; }
+size_t SizeOf(DType dtype) {
+  Assert(!IsQuantized(dtype));
+  return Info(dtype).bytes;
+}
 std::string_view Name(DType dtype) { return Info(dtype).name; }
 
 std::optional<DType> DTypeFromName(std::string_view name) {

@@ -10,11 +10,40 @@
 namespace intaglio {
 
 // Embedded in bundles: do not renumber.
-enum class DType : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2, kI32 = 3, kU8 = 4, kI8 = 5, kI64 = 6, kF64 = 7, kBool = 8, kI16 = 9 };
+enum class DType : uint8_t {
+  kF32 = 0,
+  kF16 = 1,
+  kBF16 = 2,
+  kI32 = 3,
+  kU8 = 4,
+  kI8 = 5,
+  kI64 = 6,
+  kF64 = 7,
+  kBool = 8,
+  kI16 = 9,
+  // Weights in groups that share a scale (kernels/quant_format.h): those of GGUF by its names, and our own.
+  kQ8_0 = 16,       // also int8 in groups of 32
+  kInt8G64 = 17,
+  kInt8G128 = 18,
+  kQ4_0 = 19,
+  kQ4_1 = 20,       // also int4 in groups of 32
+  kInt4G64 = 21,
+  kInt4G128 = 22,
+  kQ5_0 = 23,
+  kQ5_1 = 24,
+  kQ2_K = 25,
+  kQ3_K = 26,
+  kQ4_K = 27,
+  kQ5_K = 28,
+  kQ6_K = 29,
+  kMxfp4 = 30
+};
 
-// Bytes of one element.
+// Whether elements share scales, so that one alone has no bytes of its own.
+[[nodiscard]] constexpr bool IsQuantized(DType dtype) { return dtype >= DType::kQ8_0; }
+// Bytes of one element.   REQUIRES: !IsQuantized(dtype)
 [[nodiscard]] size_t SizeOf(DType dtype);
-// "f32", "bf16", …: the spelling of command lines, manifests and error messages.
+// "f32", "bf16", "q4_0", "int8g64", …: the spelling of command lines, manifests and error messages.
 [[nodiscard]] std::string_view Name(DType dtype);
 [[nodiscard]] std::optional<DType> DTypeFromName(std::string_view name);
 std::ostream& operator<<(std::ostream& out, DType dtype);

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "kernels/kernel.h"
+#include "kernels/quant_format.h"
 
 namespace intaglio::kernels {
 namespace {
@@ -34,6 +35,7 @@ void PackPairs(const T* rows, int64_t num_rows, int64_t k, std::span<std::byte> 
 }  // namespace
 
 int64_t PackedBlockBytes(int64_t k, DType dtype) {
+  if (IsQuantized(dtype)) return FormatOf(dtype).num_units(k) * FormatOf(dtype).unit_bytes();
   Assert(dtype == DType::kF32 || dtype == DType::kBF16);
   return NumLines(k, dtype) * kLanes * static_cast<int64_t>(sizeof(float));
 }

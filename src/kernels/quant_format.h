@@ -58,6 +58,8 @@ inline constexpr QuantFormat kQuantFormats[]{
     {DType::kQ5_K, QuantHeader::kSubMin8, 5, 0, 256, 32, 32, 5},      {DType::kQ6_K, QuantHeader::kSub16, 6, 32, 256, 16, 32, 5},
     {DType::kMxfp4, QuantHeader::kExponent, 4, 0, 128, 32, 32, 1}};
 
+inline constexpr int64_t kLargestUnitK = 256;   // a multiple of every unit_k
+
 // REQUIRES: IsQuantized(dtype)
 [[nodiscard]] constexpr const QuantFormat& FormatOf(DType dtype) { return kQuantFormats[static_cast<int>(dtype) - static_cast<int>(DType::kQ8_0)]; }
 // The unit that segments of K begin at; 1 where any k will do.

@@ -65,7 +65,12 @@ class Bench {
         pool_(threads),
         memory_(size_t{768} << 20),
         activations_(size_t{64} << 20),
-        scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {}
+        scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {
+    // As scales in f16 and f32 and as activations: small, but not subnormal, which would be slow.
+    constexpr int kHarmless = 0x2c;
+    std::memset(memory_.bytes().data(), kHarmless, memory_.bytes().size());
+    std::memset(activations_.bytes().data(), kHarmless, activations_.bytes().size());
+  }
 
   [[nodiscard]] Isa isa() const { return isa_; }
   [[nodiscard]] int num_threads() const { return pool_.num_threads(); }

@@ -141,13 +141,13 @@ template <DType kType> struct QuantLines {
     return Extract<kStep % kPerLine * kBits, 0, kBits>(LoadLine(run + kStep / kPerLine * kLineBytes));
   }
   template <int kStep, int kBase> static INTAGLIO_INLINE U32 WithHigher(const std::byte* run) {
-    const U32 base = Base<kStep, kBase>(run);
     constexpr int kHigher = kFormat.bits - kBase;
+    const U32 base = Base<kStep, kBase>(run + kHigher * kLineBytes);
     if constexpr (kHigher == 0) {
       return base;
     } else {
       constexpr int kPerLine = 8 / kHigher;
-      const std::byte* line = run + (kBase + kStep / kPerLine) * kLineBytes;
+      const std::byte* line = run + kStep / kPerLine * kLineBytes;
       return Or(base, Extract<kStep % kPerLine * kHigher, kBase, kHigher>(LoadLine(line)));
     }
   }

@@ -113,7 +113,7 @@ template <DType kType> struct QuantWeights {
 
   template <int kFirst, int kRows, int kBlocks, size_t... kStep>
   static INTAGLIO_INLINE void AddSteps(const Position& p, const std::byte* run, Sum (&total)[kRows][kBlocks], std::index_sequence<kStep...>) {
-    (AddStep<kFirst + static_cast<int>(kStep), kStep + 1 == sizeof...(kStep)>(p, run, total), ...);
+    (AddStep < kFirst + static_cast<int>(kStep), kStep + 1 == sizeof...(kStep) > (p, run, total), ...);
   }
 
   template <int kStep, bool kIsLast, int kRows, int kBlocks>

@@ -46,15 +46,29 @@ Json ToJsonList(const std::vector<T>& items) {
   return list;
 }
 
+Json ToJsonObject(const TextAccuracy& text) {
+  return {{"bundle", text.bundle},
+          {"reference", text.reference},
+          {"context", text.context},
+          {"windows", text.windows},
+          {"tokens", text.tokens},
+          {"kl_p99", text.kl_p99},
+          {"top1_agreement", text.top1_agreement},
+          {"perplexity", text.perplexity},
+          {"reference_perplexity", text.reference_perplexity}};
+}
+
 Json ToJsonObject(const ParityGate& gate) {
-  return {{"ok", gate.is_ok},
-          {"capture", gate.capture},
-          {"capture_digest", gate.capture_digest},
-          {"isa", gate.isa},
-          {"kl_mean", gate.divergence_mean},
-          {"kl_worst", gate.divergence_worst},
-          {"first_divergence", gate.first_divergence},
-          {"checks", ToJsonList(gate.checks)}};
+  Json json{{"ok", gate.is_ok},
+            {"capture", gate.capture},
+            {"capture_digest", gate.capture_digest},
+            {"isa", gate.isa},
+            {"kl_mean", gate.divergence_mean},
+            {"kl_worst", gate.divergence_worst},
+            {"first_divergence", gate.first_divergence},
+            {"checks", ToJsonList(gate.checks)}};
+  if (gate.text) json["text"] = ToJsonObject(*gate.text);
+  return json;
 }
 
 // Typed, range-checked look-ups in one object of the manifest; errors name the file and the path of the field.
@@ -180,6 +194,21 @@ void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
   for (const Json& item : in.List(key)) Read(Fields(item, StrCat(in.path(), ": ", key, '[', out.size(), ']')), out.emplace_back());
 }
 
+// What the gate says of a text as well, stands in the gate alone.
+TextAccuracy ReadTextAccuracy(const Fields& in, const ParityGate& gate) {
+  TextAccuracy text{.isa = gate.isa, .kl_mean = gate.divergence_mean, .kl_worst = gate.divergence_worst};
+  in.String("bundle", text.bundle);
+  in.String("reference", text.reference);
+  in.Number("context", text.context);
+  in.Number("windows", text.windows);
+  in.Number("tokens", text.tokens);
+  in.Real("kl_p99", text.kl_p99);
+  in.Real("top1_agreement", text.top1_agreement);
+  in.Real("perplexity", text.perplexity);
+  in.Real("reference_perplexity", text.reference_perplexity);
+  return text;
+}
+
 ParityGate ReadGate(const Fields& in) {
   ParityGate gate;
   in.Bool("ok", gate.is_ok);
@@ -190,6 +219,7 @@ ParityGate ReadGate(const Fields& in) {
   in.Real("kl_worst", gate.divergence_worst);
   in.Number("first_divergence", gate.first_divergence, -1);
   ReadList(in, "checks", gate.checks);
+  if (in.json().contains("text")) gate.text = ReadTextAccuracy(in.Object("text"), gate);
   return gate;
 }
 

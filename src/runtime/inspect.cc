@@ -120,14 +120,27 @@ void DescribeFiles(const Manifest& m, LabelledText& text) {
   for (const auto& [name, file] : m.files) text.Line(name, Right(FormatBytes(file.bytes)), "  ", file.hash);
 }
 
+void DescribeAccuracy(const TextAccuracy& accuracy, LabelledText& text) {
+  text.Line("reference", accuracy.reference);
+  text.Line("judged", accuracy.tokens, " tokens, in ", accuracy.windows, accuracy.windows == 1 ? " window" : " windows", " of ", accuracy.context);
+  text.Line("KL divergence", "mean ", accuracy.kl_mean, ", 99 % below ", accuracy.kl_p99, ", worst ", accuracy.kl_worst, " nats");
+  text.Line("same likeliest token", 100 * accuracy.top1_agreement, " %");
+  text.Line("perplexity", accuracy.perplexity, ", reference ", accuracy.reference_perplexity, ", ratio ", accuracy.perplexity_ratio());
+}
+
 // What export --validate found.
 void DescribeParity(const Manifest& m, LabelledText& text) {
   if (!m.parity) return;
   const ParityGate& gate = *m.parity;
-  text.Heading(StrCat("Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
-  text.Line("capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
-  text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
-  text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  text.Heading(
+      StrCat(gate.text ? "Accuracy on a text: " : "Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
+  text.Line(gate.text ? "text" : "capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
+  if (gate.text) {
+    DescribeAccuracy(*gate.text, text);
+  } else {
+    text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
+    text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  }
   for (const GateCheck& check : gate.checks) {
     text.Line(check.kind, check.is_ok ? "ok" : "MISS", ", ", check.count, check.count == 1 ? " check" : " checks", ", worst ", check.worst,
               ", allowed ", check.tolerance);

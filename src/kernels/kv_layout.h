@@ -11,7 +11,9 @@
 // Position p of a slot lives in block table[p / 64], at tile position p % 64. Writing tile position 0 clears the whole block first,
 // so that a reused block holds nothing of its former owner.
 #pragma once
+#include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "kernels/kernel.h"
 
@@ -23,7 +25,10 @@ struct KvShape {
   DType dtype = DType::kF32;   // or kBF16, kI8
 };
 
+inline constexpr std::array kKvTypes{DType::kF32, DType::kBF16, DType::kI8};
 [[nodiscard]] constexpr bool IsKvType(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kI8; }
+// As people write it: "f32", "bf16", "int8".
+[[nodiscard]] constexpr std::string_view KvTypeName(DType dtype) { return dtype == DType::kF32 ? "f32" : dtype == DType::kBF16 ? "bf16" : "int8"; }
 [[nodiscard]] constexpr int64_t KvElementBytes(DType dtype) { return dtype == DType::kF32 ? 4 : dtype == DType::kBF16 ? 2 : 1; }
 // Neighbours that share a lane of a line.
 [[nodiscard]] constexpr int64_t KvPerLane(DType dtype) { return dtype == DType::kF32 ? 1 : 2; }

@@ -15,6 +15,7 @@ Json ToJsonObject(const KvGroup& group) { return {{"window", group.window}, {"bl
 Json ToJsonObject(const KvLayer& layer) {
   Json json{{"group", layer.group}, {"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}, {"offset", layer.offset}, {"bytes", layer.bytes}};
   if (layer.v_dim != 0) json["v_dim"] = layer.v_dim;
+  if (layer.dtype != DType::kF32) json["dtype"] = Name(layer.dtype);
   return json;
 }
 Json ToJsonObject(const StateEntry& state) {
@@ -114,6 +115,9 @@ class Fields {
   void OptionalNumber(const char* key, T& out, int64_t least = 0) const {
     if (const auto it = json_.find(key); it != json_.end()) out = ToNumber<T>(*it, key, least);
   }
+  void OptionalType(const char* key, DType& out) const {
+    if (json_.contains(key)) Type(key, out);
+  }
   void OptionalBool(const char* key, bool& out) const {
     if (json_.contains(key)) Bool(key, out);
   }
@@ -152,6 +156,7 @@ void Read(const Fields& in, KvLayer& layer) {
   in.Number("kv_heads", layer.kv_heads);
   in.Number("head_dim", layer.head_dim);
   in.OptionalNumber("v_dim", layer.v_dim);
+  in.OptionalType("dtype", layer.dtype);
   in.Number("offset", layer.offset);
   in.Number("bytes", layer.bytes);
 }

@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "bundle/bundle.h"
 #include "kernels/attention_table.h"
+#include "kernels/kv_layout.h"
 #include "runtime/labelled_text.h"
 
 namespace intaglio {
@@ -80,14 +81,16 @@ void DescribeKvCache(const Manifest& m, LabelledText& text) {
   for (size_t group = 0; group < m.kv_groups.size(); ++group) {
     uint64_t bytes = 0;
     std::vector<size_t> layers;
+    DType dtype = DType::kF32;
     for (size_t layer = 0; layer < m.kv_layers.size(); ++layer) {
       if (m.kv_layers[layer].group != static_cast<int32_t>(group)) continue;
+      dtype = m.kv_layers[layer].dtype;
       bytes += m.kv_layers[layer].bytes;
       layers.push_back(layer);
     }
     const bundle::KvGroup& g = m.kv_groups[group];
     text.Line(StrCat("group ", group), g.window == 0 ? "full attention" : StrCat("window of ", g.window), ", ", g.blocks_per_slot, " blocks a slot, ",
-              FormatBytes(bytes), ", layers ", Join(layers));
+              FormatBytes(bytes), " of ", kernels::KvTypeName(dtype), ", layers ", Join(layers));
   }
   DescribeStates(m, text);
 }

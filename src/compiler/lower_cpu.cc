@@ -77,7 +77,7 @@ class Lowering {
       case Op::kMatMul:
       case Op::kExpertMatMul:
       case Op::kHeadMatMul:
-        return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1]);
+        return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1], OperandOf(node.inputs[1]).dtype);
       case Op::kAttention: {
         const auto& a = std::get<graph::AttentionAttrs>(node.attrs);
         return kernels::AttentionWorkspaceBytes(graph_.rows, a.heads, a.kv_heads, a.value_dim(), graph_.max_context);

@@ -9,7 +9,7 @@
 namespace intaglio::kernels {
 namespace {
 
-constexpr int64_t kLineBytes = 64, kStepK = 4, kBundleK = 32;   // k whose base lines stand together, before their higher bits
+constexpr int64_t kLineBytes = 64, kStepK = 4, kBundleK = 32;   // k whose base lines stand together, after their higher bits
 
 // A line of `kBits` bits of q, from bit `from` on: those of 32 / kBits k, in each lane four k a step.
 template <int kBits>
@@ -39,13 +39,13 @@ std::byte* PackBundle(int bits, const QuantizedRows& rows, int64_t k, std::byte*
     case 2:
       return PackLines<2>(rows, k, 0, lines);
     case 3:
-      return PackLines<1>(rows, k, 2, PackLines<2>(rows, k, 0, lines));
+      return PackLines<2>(rows, k, 0, PackLines<1>(rows, k, 2, lines));
     case 4:
       return PackLines<4>(rows, k, 0, lines);
     case 5:
-      return PackLines<1>(rows, k, 4, PackLines<4>(rows, k, 0, lines));
+      return PackLines<4>(rows, k, 0, PackLines<1>(rows, k, 4, lines));
     case 6:
-      return PackLines<2>(rows, k, 4, PackLines<4>(rows, k, 0, lines));
+      return PackLines<4>(rows, k, 0, PackLines<2>(rows, k, 4, lines));
     default:
       return PackLines<8>(rows, k, 0, lines);
   }

@@ -282,7 +282,7 @@ std::string ToJson(const Manifest& m) {
             {"source", m.source},
             {"source_hash", m.source_hash},
             {"numerics", m.numerics},
-            {"weight_dtype", Name(m.weight_dtype)},
+            {"weight_dtype", m.weight_format},
             {"tp_degree", m.tp_degree},
             {"ep_degree", m.ep_degree},
             {"vocab_size", m.vocab_size},
@@ -330,7 +330,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where, int r
   in.String("source", m.source);
   in.String("source_hash", m.source_hash);
   in.String("numerics", m.numerics);
-  in.Type("weight_dtype", m.weight_dtype);
+  in.String("weight_dtype", m.weight_format);
   in.Number("tp_degree", m.tp_degree, 1);
   in.Number("ep_degree", m.ep_degree, 1);
   in.Number("vocab_size", m.vocab_size, 1);

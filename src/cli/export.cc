@@ -18,7 +18,7 @@ namespace {
 constexpr const char* kFooter = R"(Examples:
   intaglio export ~/models/Llama-3.2-1B llama.bundle
   intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
-  intaglio export ~/models/Qwen3-0.6B qwen.bundle --dtype bf16 --batch-buckets 1,4,16 --speculation 4
+  intaglio export ~/models/Qwen3-0.6B qwen.bundle --weights int8 --batch-buckets 1,4,16 --speculation 4
   intaglio export ~/models/Llama-3.2-1B llama.bundle --max-context 32768 --kv-dtype bf16
   intaglio export ~/models/all-MiniLM-L6-v2 minilm.bundle
   intaglio export ~/models/Llama-3.1-8B llama.bundle --tp 2              two ranks, e.g. one a socket
@@ -116,6 +116,21 @@ int RunExportAndSuggest(ExportOptions& options) {
   return exit_code;
 }
 
+void AddWeightOptions(CLI::App& command, ExportOptions& options) {
+  command
+      .add_option("--weights,--dtype", options.weights,
+                  "Matrices in the bundle: f32, bf16, int8, int4, or auto (default): quantised tensors of a GGUF or MXFP4 checkpoint stay as they are, "
+                  "others are f32 from an f32 checkpoint, else bf16. With int4, embedding and head are int8; routers and small matrices are not "
+                  "quantised")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4", "auto"}));
+  command.add_option("--group", options.group, "Weights that share a scale, in int8 and int4: 32, 64 or 128 (default: 32 in int8, 64 in int4)")
+      ->check(CLI::IsMember({32, 64, 128}));
+  command.add_option("--keep", options.keep,
+                     "PATTERN=FORMAT, several times if need be: matrices of this name have another format, e.g. lm_head=int8, 'down_*=int8g64' or "
+                     "'model.layers.0.*=bf16'; of several patterns that match, the last counts");
+  command.add_flag("--dequantize", options.dequantize, "Make f32 or bf16 of tensors that are quantised in the checkpoint");
+}
+
 }  // namespace
 
 void AddExportCommand(CLI::App& app, Command& chosen) {
@@ -126,8 +141,7 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   command->add_option("OUT", options->output, "Bundle directory to make")->required();
   command->add_option("--task", options->task, "generate text, or embed it (default: embed if modules.json is there)")
       ->check(CLI::IsMember({"generate", "embed"}));
-  command->add_option("--dtype", options->dtype, "Weights in the bundle: f32 or bf16 (default: f32 for an f32 checkpoint, else bf16)")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+  AddWeightOptions(*command, *options);
   command
       ->add_option("--kv-dtype", options->kv_dtype,
                    "Keys and values of the cache: f32 (default), bf16 (half the memory, faster with long contexts) or int8 (a quarter)")

@@ -88,7 +88,7 @@ ModelInfo MakeInfo(const bundle::Manifest& manifest, kernels::Isa isa, int num_t
   info.architecture = manifest.architecture;
   info.source = manifest.source;
   info.numerics = manifest.numerics;
-  info.weight_dtype = Name(manifest.weight_dtype);
+  info.weight_dtype = manifest.weight_format;
   info.isa = Name(isa);
   info.vocab_size = manifest.vocab_size;
   info.hidden_size = manifest.hidden_size;

@@ -1,6 +1,7 @@
 #include "intaglio/inspect.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <sstream>
 #include <tuple>
@@ -27,12 +28,27 @@ std::string Right(const std::string& text) { return std::string(text.size() < kN
 
 std::string Bytes(uint64_t bytes) { return StrCat(Right(FormatBytes(bytes)), "  (", bytes, " bytes)"); }
 
+// " (q5_0 170.2 MiB, q8_0 …)": of matrices that are stored in groups, by size; empty where none is.
+std::string Formats(const Manifest& m) {
+  std::map<DType, uint64_t> bytes;
+  for (const bundle::WeightEntry& weight : m.weights) {
+    if (weight.layout == "matmul" || weight.layout == "experts") bytes[weight.dtype] += weight.bytes;
+  }
+  if (std::ranges::none_of(bytes, [](const auto& entry) { return IsQuantized(entry.first); })) return "";
+  std::vector<std::pair<uint64_t, DType>> by_size;
+  for (const auto& [dtype, size] : bytes) by_size.emplace_back(size, dtype);
+  std::ranges::sort(by_size, std::greater());
+  std::vector<std::string> parts;
+  for (const auto& [size, dtype] : by_size) parts.push_back(StrCat(dtype, ' ', FormatBytes(size)));
+  return StrCat(" (", Join(parts), ')');
+}
+
 void DescribeModel(const Bundle& bundle, LabelledText& text) {
   const Manifest& m = bundle.manifest;
   text.Heading(bundle.path.string());
   text.Line("model", m.architecture, " (", m.model_type, "), from ", m.source);
   text.Line("written by", "intaglio ", m.compiler_version, ", bundle format ", m.format_version);
-  text.Line("weights", Name(m.weight_dtype), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
+  text.Line("weights", m.weight_format, Formats(m), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
   text.Line("shape", m.num_layers, " layers, hidden size ", m.hidden_size, ", vocabulary of ", m.vocab_size);
   text.Line("context", m.max_context, " tokens, ", m.max_slots, m.max_slots == 1 ? " slot" : " slots");
   if (m.embedding) {

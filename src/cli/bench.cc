@@ -24,9 +24,9 @@ Each of --repeat rounds loads the bundle, gives it a prompt of --prefill tokens 
 same prompt again), decodes --decode tokens in each of --batch sequences, and measures the machine's limits. Printed are the median and, as
 spread, the least and the most of the rounds. Token ids are made up, so no tokenizer is needed.
 
-Shares: of the read bandwidth, the bytes of weights and KV cache that decode must read a second; of the FMA peak, 2 operations a second for
-each parameter that a prompt's token is multiplied by (attention not counted). They are left out for a mixture of experts, where
-the tokens choose the weights. Compare figures of one run only: other programs and the CPU's clock change them all.)";
+Shares: of the read bandwidth, the bytes of weights and KV cache that decode must read a second; of the FMA peak, and for
+quantised weights of the peak of int8 products, 2 operations a second for each parameter that a prompt's token is multiplied by (attention not
+counted). They are left out for a mixture of experts, where the tokens choose the weights. Compare figures of one run only: other programs and the CPU's clock change them all.)";
 
 struct BenchOptions {
   std::filesystem::path bundle;
@@ -70,6 +70,11 @@ std::vector<Result> Summarise(const Measurement& m, const BenchShape& shape) {
     if (work.has_experts || !r.fma_operations_per_second) return std::nullopt;
     return 2 * work.prefill_parameters * r.prefill_tokens_per_second / *r.fma_operations_per_second;
   };
+  const bool is_quantised = m.model.weight_dtype != "f32" && m.model.weight_dtype != "bf16";
+  const auto int8_share = [&](const Round& r) -> Number {
+    if (work.has_experts || !is_quantised || !r.int8_operations_per_second) return std::nullopt;
+    return 2 * work.prefill_parameters * r.prefill_tokens_per_second / *r.int8_operations_per_second;
+  };
   const auto peak_rss = [](const Round& r) -> Number { return r.peak_rss_bytes ? Number(static_cast<double>(*r.peak_rss_bytes)) : std::nullopt; };
   return {
       {"load_s", "load", "ms", 1e3, Summarise(m, [](const Round& r) -> Number { return r.load_seconds; })},
@@ -79,8 +84,10 @@ std::vector<Result> Summarise(const Measurement& m, const BenchShape& shape) {
       {"peak_rss_bytes", "peak memory", "MiB", 1.0 / (1 << 20), Summarise(m, peak_rss)},
       {"read_bytes_per_s", "machine: reads", "GB/s", 1e-9, Summarise(m, [](const Round& r) -> Number { return r.read_bytes_per_second; })},
       {"fma_operations_per_s", "machine: f32 FMA", "G/s", 1e-9, Summarise(m, [](const Round& r) { return r.fma_operations_per_second; })},
+      {"int8_operations_per_s", "machine: int8 dot", "G/s", 1e-9, Summarise(m, [](const Round& r) { return r.int8_operations_per_second; })},
       {"decode_share_of_read_bandwidth", "decode / reads", "%", 100, Summarise(m, decode_share)},
       {"prefill_share_of_fma_peak", "prefill / FMA", "%", 100, Summarise(m, prefill_share)},
+      {"prefill_share_of_int8_peak", "prefill / int8", "%", 100, Summarise(m, int8_share)},
   };
 }
 

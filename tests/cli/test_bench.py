@@ -8,7 +8,7 @@ import pytest
 from conftest import BINARY, FIXTURES, intaglio
 
 FIGURES = ["load_s", "first_token_s", "prefill_tokens_per_s", "decode_tokens_per_s", "peak_rss_bytes"]
-LIMITS = ["read_bytes_per_s"]
+LIMITS = ["read_bytes_per_s", "int8_operations_per_s"]
 SHARES = ["decode_share_of_read_bandwidth", "prefill_share_of_fma_peak"]
 SMALL = ["--prefill", "20", "--decode", "3", "--repeat", "2"]
 
@@ -25,6 +25,10 @@ def test_each_figure_has_its_median_within_its_spread(llama):
     for key in FIGURES + LIMITS + SHARES:
         least, most = out[key]["spread"]
         assert 0 < least <= out[key]["median"] <= most, key
+
+
+def test_float_weights_have_no_share_of_the_int8_peak(llama):
+    assert bench(llama, *SMALL)["prefill_share_of_int8_peak"] is None
 
 
 def test_what_was_measured_is_named(llama):

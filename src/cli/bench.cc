@@ -28,7 +28,8 @@ spread, the least and the most of the rounds. Token ids are made up, so no token
 
 Shares: of the read bandwidth, the bytes of weights and KV cache that decode must read a second; of the FMA peak, and for
 quantised weights of the peak of int8 products, 2 operations a second for each parameter that a prompt's token is multiplied by (attention not
-counted). They are left out for a mixture of experts, where the tokens choose the weights. Compare figures of one run only: other programs and the CPU's clock change them all.
+counted). They are left out for a mixture of experts, where the tokens choose the weights. Compare figures of one run only: other programs and
+the CPU's clock change them all.
 
 --all times one step of each graph and bucket instead, with 0, 512, 2,048 and so on tokens in each sequence, up to the whole context. A scheduler
 reads the table that --store leaves in the bundle; a bundle holds one for each CPU, instruction set and number of threads.)";

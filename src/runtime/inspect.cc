@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "base/strings.h"
 #include "bundle/bundle.h"
+#include "bundle/costs.h"
 #include "kernels/attention_table.h"
 #include "kernels/kv_layout.h"
 #include "runtime/labelled_text.h"
@@ -166,6 +167,20 @@ void DescribeParity(const Manifest& m, LabelledText& text) {
   }
 }
 
+// What bench --all --store measured, a line for each graph of each machine.
+void DescribeCosts(const std::vector<CostTable>& tables, LabelledText& text) {
+  for (const CostTable& table : tables) {
+    text.Heading(
+        StrCat("Cost of a step, in milliseconds: ", table.cpu, ", ", table.isa, ", ", table.threads, table.threads == 1 ? " thread" : " threads"));
+    std::map<std::pair<StepKind, int32_t>, std::string> lines;
+    for (const StepCost& cost : table.steps) {
+      std::string& line = lines[{cost.kind, cost.rows}];
+      line += StrCat(line.empty() ? "" : ", ", cost.seconds * 1e3, " at depth ", cost.depth);
+    }
+    for (const auto& [graph, line] : lines) text.Line(StrCat(Name(graph.first), ", ", graph.second), line);
+  }
+}
+
 // What `describe` says of a rank, after its number where there are several.
 template <typename Describe>
 std::string OfEachRank(const std::vector<Bundle>& ranks, const Describe& describe) {
@@ -219,7 +234,8 @@ std::string Json(const Bundle& bundle) {
     plans.push_back(StrCat(R"({"phase": ")", Name(plan.phase), R"(", "rows": )", plan.rows, R"(, "outputs": )", plan.outputs, R"(, "calls": )",
                            plan.calls.size(), R"(, "arena_bytes": )", plan.arena_bytes, '}'));
   }
-  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), "]}\n");
+  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), R"(], "costs": )",
+                bundle::ToJson(ReadCosts(bundle.path)), "}\n");
 }
 
 std::string Summary(const std::vector<Bundle>& ranks) {
@@ -230,6 +246,7 @@ std::string Summary(const std::vector<Bundle>& ranks) {
   DescribeKvCache(bundle.manifest, text);
   DescribeGraphs(ranks, text);
   DescribeParity(bundle.manifest, text);
+  DescribeCosts(ReadCosts(bundle.path), text);
   DescribeFiles(bundle.manifest, text);
   return std::move(text).str();
 }

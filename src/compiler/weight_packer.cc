@@ -108,7 +108,8 @@ class MatMulPacker {
         buffers.rows.resize(elements);
         reader.Read(rows.begin, rows.count, buffers.rows);
         Require(Quantize(dtype, buffers.rows, rows.count, buffers.quantized), ErrorCode::kDataLoss, "export: ", placed_.weight.name,
-                " has a number that is infinite, not a number, or beyond the range of ", dtype, "; --keep ", placed_.weight.name, "=f32 keeps it as it is");
+                " has a number that is infinite, not a number, or beyond the range of ", dtype, "; --keep ", placed_.weight.name,
+                "=f32 keeps it as it is");
         return kernels::PackQuantizedBlock(dtype, buffers.quantized, out);
       case Path::kConvert:
         buffers.rows.resize(elements);

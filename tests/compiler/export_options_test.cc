@@ -13,7 +13,7 @@ using Buckets = std::vector<int32_t>;
 // llama-tiny: f32, at most 512 positions.
 ResolvedOptions ResolveFor(const ExportOptions& options, const char* fixture_name = "llama-tiny") {
   const FixtureModel fixture(fixture_name);
-  return Resolve(options, *fixture.model, *fixture.checkpoint);
+  return Resolve(options, *fixture.model);
 }
 
 template <typename Change>
@@ -82,7 +82,7 @@ TEST(Resolve, ExpertsExchangeOnlyBetweenRanksThatHaveThemWhole) {
 
 TEST(GraphsOf, HasAGraphForEachPhaseAndBucket) {
   const std::vector<models::GraphSizes> graphs =
-      GraphsOf({.dtype = DType::kF32, .max_context = 100, .max_slots = 24, .speculation = 3, .prefill_buckets = {8, 64}, .batch_buckets = {1, 24}});
+      GraphsOf({.max_context = 100, .max_slots = 24, .speculation = 3, .prefill_buckets = {8, 64}, .batch_buckets = {1, 24}});
   std::vector<std::vector<int64_t>> sizes;
   for (const models::GraphSizes& graph : graphs) sizes.push_back({static_cast<int64_t>(graph.phase), graph.rows, graph.outputs});
   EXPECT_EQ(sizes, (std::vector<std::vector<int64_t>>{{0, 8, 8}, {0, 64, 24}, {1, 1, 1}, {1, 24, 24}, {2, 4, 4}, {2, 96, 96}}));

@@ -30,7 +30,7 @@ inline std::filesystem::path ExportedBundle(const std::string& fixture, const st
   if (!std::filesystem::exists(bundle)) {
     Export({.source = FixturePath(fixture),
             .output = bundle,
-            .dtype = dtype,
+            .weights = dtype,
             .max_context = 192,
             .max_batch = 8,
             .prefill_buckets = {1, 3, 16, 64},

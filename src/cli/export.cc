@@ -118,10 +118,11 @@ int RunExportAndSuggest(ExportOptions& options) {
 
 void AddWeightOptions(CLI::App& command, ExportOptions& options) {
   command
-      .add_option("--weights,--dtype", options.weights,
-                  "Matrices in the bundle: f32, bf16, int8, int4, or auto (default): quantised tensors of a GGUF or MXFP4 checkpoint stay as they are, "
-                  "others are f32 from an f32 checkpoint, else bf16. With int4, embedding and head are int8; routers and small matrices are not "
-                  "quantised")
+      .add_option(
+          "--weights,--dtype", options.weights,
+          "Matrices in the bundle: f32, bf16, int8, int4, or auto (default): quantised tensors of a GGUF or MXFP4 checkpoint stay as they are, "
+          "others are f32 from an f32 checkpoint, else bf16. With int4, embedding and head are int8; routers and small matrices are not "
+          "quantised")
       ->check(CLI::IsMember({"f32", "bf16", "int8", "int4", "auto"}));
   command.add_option("--group", options.group, "Weights that share a scale, in int8 and int4: 32, 64 or 128 (default: 32 in int8, 64 in int4)")
       ->check(CLI::IsMember({32, 64, 128}));

@@ -1,5 +1,7 @@
 #include "compiler/quantize.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -11,56 +13,68 @@
 namespace intaglio::compiler {
 namespace {
 
-constexpr int kLanes = 16;   // partial sums: element i of a group is added to sum i % 16, and these by a tree
-using Lanes = std::array<float, kLanes>;
+constexpr size_t kLanes = 4;   // SSE2, which every x86-64 has: element i of a group is added to sum i % 4
+constexpr size_t kLargestGroup = 128;
+constexpr float kLargestInt8 = 127, kLargestInt4 = 15, kLargestF16 = 65504, kLargestF32 = std::numeric_limits<float>::max();
+using Group = std::span<const float>;   // of 32, 64 or 128
 
-constexpr float kRounder = 12582912.0f;   // 1.5 * 2^23: adding it rounds to the nearest integer, ties to even
-constexpr float kLargestInt8 = 127, kLargestInt4 = 15;
+__m128 Load(Group group, size_t i) { return _mm_loadu_ps(group.data() + i); }
 
-float Tree(Lanes sums) {
-  for (size_t width = kLanes / 2; width > 0; width /= 2) {
-    for (size_t i = 0; i < width; ++i) sums[i] += sums[i + width];
-  }
-  return sums[0];
-}
-
-// Number of steps to `x`, rounded and kept within the two borders.
-float Steps(float x, float steps_per_unit, float least, float most) {
-  const float rounded = x * steps_per_unit + kRounder - kRounder;
-  return rounded < least ? least : rounded > most ? most : rounded;
-}
+struct Lanes {
+  explicit Lanes(__m128 sums) { _mm_storeu_ps(x.data(), sums); }
+  [[nodiscard]] float sum() const { return (x[0] + x[2]) + (x[1] + x[3]); }
+  [[nodiscard]] float least() const { return std::min(std::min(x[0], x[1]), std::min(x[2], x[3])); }
+  [[nodiscard]] float most() const { return std::max(std::max(x[0], x[1]), std::max(x[2], x[3])); }
+  std::array<float, kLanes> x{};
+};
 
 struct Extremes {
   float least, most;
 };
-// Of a whole number of 16 elements. A NaN anywhere shows as a NaN in both: 0 x is 0 for every finite x.
-Extremes ExtremesOf(std::span<const float> group) {
-  Lanes least, most, poison{};
-  std::copy_n(group.begin(), kLanes, least.begin());
-  most = least;
+// Both are NaN if something in the group is infinite or NaN: 0 x is 0 for every other x.
+Extremes ExtremesOf(Group group) {
+  __m128 least = Load(group, 0), most = least, poison = _mm_setzero_ps();
   for (size_t i = 0; i < group.size(); i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      const float x = group[i + lane];
-      least[lane] = x < least[lane] ? x : least[lane];
-      most[lane] = x > most[lane] ? x : most[lane];
-      poison[lane] += 0.0f * x;
-    }
+    const __m128 x = Load(group, i);
+    least = _mm_min_ps(least, x), most = _mm_max_ps(most, x);
+    poison = _mm_add_ps(poison, _mm_mul_ps(x, _mm_setzero_ps()));
   }
-  const float zero = Tree(poison);
-  return {.least = *std::ranges::min_element(least) + zero, .most = *std::ranges::max_element(most) + zero};
+  const float zero = Lanes(poison).sum();
+  return {.least = Lanes(least).least() + zero, .most = Lanes(most).most() + zero};
 }
 
 float RoundToF16(float x) { return F16ToF32(F32ToF16(x)); }
 
-// q = 128 + the steps of d to each element. False if there is no such d.
-bool QuantizeInt8(std::span<const float> group, bool has_f16_scale, float& d, uint8_t* q) {
+// 0 where the step is so small that the reciprocal overflows.
+float StepsPerUnit(float step) { return step > 0 && 1 / step <= kLargestF32 ? 1 / step : 0; }
+
+// q = offset + the number of steps from `begin` to each element, rounded to the nearest (ties to even) and kept within [least, most].
+struct Steps {
+  float begin, per_unit, least, most;
+  int offset;
+};
+void WriteQuants(Group group, const Steps& steps, uint8_t* q) {
+  const __m128 begin = _mm_set1_ps(steps.begin), per_unit = _mm_set1_ps(steps.per_unit), least = _mm_set1_ps(steps.least),
+               most = _mm_set1_ps(steps.most);
+  const auto four = [&](size_t i) {
+    return _mm_cvtps_epi32(_mm_min_ps(_mm_max_ps(_mm_mul_ps(_mm_sub_ps(Load(group, i), begin), per_unit), least), most));
+  };
+  const __m128i offset = _mm_set1_epi16(static_cast<int16_t>(steps.offset));
+  for (size_t i = 0; i < group.size(); i += 4 * kLanes) {
+    const __m128i low = _mm_add_epi16(_mm_packs_epi32(four(i), four(i + kLanes)), offset),
+                  high = _mm_add_epi16(_mm_packs_epi32(four(i + 2 * kLanes), four(i + 3 * kLanes)), offset);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q + i), _mm_packus_epi16(low, high));
+  }
+}
+
+// False if there is no such scale.
+bool QuantizeInt8(Group group, bool has_f16_scale, float& d, uint8_t* q) {
   const Extremes extremes = ExtremesOf(group);
-  const float largest = std::max(std::fabs(extremes.least), std::fabs(extremes.most));
-  d = largest / kLargestInt8;
+  d = std::max(std::fabs(extremes.least), std::fabs(extremes.most)) / kLargestInt8;
+  if (!(std::fabs(extremes.least) <= kLargestF32)) return false;
   if (has_f16_scale) d = RoundToF16(d);
-  if (!(std::fabs(extremes.least) <= std::numeric_limits<float>::max()) || !(d <= std::numeric_limits<float>::max())) return false;
-  const float steps_per_unit = d == 0 || 1 / d > std::numeric_limits<float>::max() ? 0 : 1 / d;
-  for (size_t i = 0; i < group.size(); ++i) q[i] = static_cast<uint8_t>(static_cast<int>(Steps(group[i], steps_per_unit, -kLargestInt8, kLargestInt8)) + 128);
+  if (!(d <= kLargestF32)) return false;
+  WriteQuants(group, {.begin = 0, .per_unit = StepsPerUnit(d), .least = -kLargestInt8, .most = kLargestInt8, .offset = 128}, q);
   return true;
 }
 
@@ -69,86 +83,73 @@ struct Line {
   float d = 0, m = 0;
 };
 
-// The line through quants and elements that leaves the least sum of weighted squares, elements weighing `weight`.
+// Tries several ranges, takes the quants that each of them gives, and the line through these quants and the elements that leaves the least
+// sum of weighted squares; the best of these lines is the answer.
 class Int4Search {
  public:
-  Int4Search(std::span<const float> group, const Extremes& extremes) : group_(group), extremes_(extremes) {
-    Lanes squares{};
-    for (size_t i = 0; i < group.size(); i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) squares[lane] += group[i + lane] * group[i + lane];
+  Int4Search(Group group, const Extremes& extremes) : size_(group.size()), least_(extremes.least), range_(extremes.most - extremes.least) {
+    __m128 squares = _mm_setzero_ps();
+    for (size_t i = 0; i < size_; i += kLanes) squares = _mm_add_ps(squares, _mm_mul_ps(Load(group, i), Load(group, i)));
+    // Large elements matter more to a product. The mean square keeps small ones in the sum.
+    const __m128 mean_square = _mm_set1_ps(Lanes(squares).sum() / static_cast<float>(size_)), least = _mm_set1_ps(least_);
+    __m128 w = _mm_setzero_ps(), wy = w, wyy = w;
+    for (size_t i = 0; i < size_; i += kLanes) {
+      const __m128 x = Load(group, i), weight = _mm_add_ps(mean_square, _mm_mul_ps(x, x)), y = _mm_sub_ps(x, least), weighted = _mm_mul_ps(weight, y);
+      _mm_store_ps(weights_.data() + i, weight);
+      _mm_store_ps(above_.data() + i, y);
+      w = _mm_add_ps(w, weight), wy = _mm_add_ps(wy, weighted), wyy = _mm_add_ps(wyy, _mm_mul_ps(weighted, y));
     }
-    // Large elements matter more to a product, but not in proportion to their squares: their mean square keeps small ones in the sum.
-    mean_square_ = Tree(squares) / static_cast<float>(group.size());
+    w_ = Lanes(w).sum(), wy_ = Lanes(wy).sum(), wyy_ = Lanes(wyy).sum();
   }
 
   [[nodiscard]] Line Run() const {
-    const float range = extremes_.most - extremes_.least;
-    Line best = Rounded({.d = range / kLargestInt4, .m = extremes_.least});
-    float least_error = Error(best);
-    for (float share : kShares) {
-      // A narrower range cuts a little off both ends, and what is in between has finer steps.
-      const float cut = (1 - share) / 2 * range;
-      const Line line = Rounded(Fit({.d = range * share / kLargestInt4, .m = extremes_.least + cut}));
-      const float error = Error(line);
-      if (error < least_error) best = line, least_error = error;
-    }
-    return best;
-  }
-
-  // Quants by a line that has been rounded.
-  void Quants(const Line& line, uint8_t* q) const {
-    const float steps_per_unit = StepsPerUnit(line);
-    for (size_t i = 0; i < group_.size(); ++i) q[i] = static_cast<uint8_t>(static_cast<int>(Steps(group_[i] - line.m, steps_per_unit, 0, kLargestInt4)));
+    Fitted best{.line = {.d = range_ / kLargestInt4, .m = 0}, .error = std::numeric_limits<float>::infinity()};
+    for (const Cut& cut : kCuts) Try({.d = range_ * (1 - cut.low - cut.high) / kLargestInt4, .m = range_ * cut.low}, best);
+    Try(best.line, best);
+    return {.d = RoundToF16(best.line.d), .m = RoundToF16(best.line.m + least_)};
   }
 
  private:
-  static constexpr std::array<float, 4> kShares{1.0f, 0.94f, 0.88f, 0.8f};
+  // Shares of the range that are cut off. What is in between has finer steps.
+  struct Cut {
+    float low, high;
+  };
+  static constexpr std::array<Cut, 5> kCuts{{{0, 0}, {0.03f, 0.03f}, {0.08f, 0.08f}, {0, 0.12f}, {0.12f, 0}}};
 
-  static Line Rounded(const Line& line) { return {.d = RoundToF16(line.d), .m = RoundToF16(line.m)}; }
-  static float StepsPerUnit(const Line& line) { return line.d > 0 && 1 / line.d <= std::numeric_limits<float>::max() ? 1 / line.d : 0; }
-  [[nodiscard]] float Importance(float x) const { return mean_square_ + x * x; }
+  struct Fitted {
+    Line line;
+    float error;
+  };
 
-  [[nodiscard]] float Error(const Line& line) const {
-    const float steps_per_unit = StepsPerUnit(line);
-    Lanes errors{};
-    for (size_t i = 0; i < group_.size(); i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const float x = group_[i + lane], q = Steps(x - line.m, steps_per_unit, 0, kLargestInt4), miss = line.d * q + line.m - x;
-        errors[lane] += Importance(x) * (miss * miss);
-      }
+  void Try(const Line& start, Fitted& best) const {
+    const __m128 begin = _mm_set1_ps(start.m), per_unit = _mm_set1_ps(StepsPerUnit(start.d)), zero = _mm_setzero_ps(),
+                 most = _mm_set1_ps(kLargestInt4);
+    __m128 wq = zero, wqq = zero, wqy = zero;
+    for (size_t i = 0; i < size_; i += kLanes) {
+      const __m128 y = _mm_load_ps(above_.data() + i), steps = _mm_mul_ps(_mm_sub_ps(y, begin), per_unit);
+      const __m128 q = _mm_cvtepi32_ps(_mm_cvtps_epi32(_mm_min_ps(_mm_max_ps(steps, zero), most)));
+      const __m128 weighted = _mm_mul_ps(_mm_load_ps(weights_.data() + i), q);
+      wq = _mm_add_ps(wq, weighted), wqq = _mm_add_ps(wqq, _mm_mul_ps(weighted, q)), wqy = _mm_add_ps(wqy, _mm_mul_ps(weighted, y));
     }
-    return Tree(errors);
+    const float sum_q = Lanes(wq).sum(), sum_qq = Lanes(wqq).sum(), sum_qy = Lanes(wqy).sum();
+    const float determinant = w_ * sum_qq - sum_q * sum_q;
+    if (!(determinant > 0)) return;
+    const Line line{.d = (w_ * sum_qy - sum_q * wy_) / determinant, .m = (sum_qq * wy_ - sum_q * sum_qy) / determinant};
+    const float error = wyy_ - line.d * sum_qy - line.m * wy_;
+    if (line.d > 0 && error < best.error) best = {.line = line, .error = error};
   }
 
-  // The best line for the quants that `line` gives; itself where they are all the same.
-  [[nodiscard]] Line Fit(const Line& line) const {
-    const float steps_per_unit = StepsPerUnit(line);
-    Lanes w{}, wq{}, wqq{}, wx{}, wqx{};
-    for (size_t i = 0; i < group_.size(); i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const float x = group_[i + lane], q = Steps(x - line.m, steps_per_unit, 0, kLargestInt4), weight = Importance(x), weighted_q = weight * q;
-        w[lane] += weight, wq[lane] += weighted_q, wqq[lane] += weighted_q * q, wx[lane] += weight * x, wqx[lane] += weighted_q * x;
-      }
-    }
-    const float sum_w = Tree(w), sum_wq = Tree(wq), sum_wqq = Tree(wqq), sum_wx = Tree(wx), sum_wqx = Tree(wqx);
-    const float determinant = sum_w * sum_wqq - sum_wq * sum_wq;
-    if (!(determinant > 0)) return line;
-    const Line fitted{.d = (sum_w * sum_wqx - sum_wq * sum_wx) / determinant, .m = (sum_wqq * sum_wx - sum_wq * sum_wqx) / determinant};
-    return fitted.d > 0 ? fitted : line;
-  }
-
-  const std::span<const float> group_;
-  const Extremes extremes_;
-  float mean_square_ = 0;
+  const size_t size_;
+  const float least_, range_;
+  float w_ = 0, wy_ = 0, wyy_ = 0;                               // sums of weights, and of them times y and its square
+  alignas(16) std::array<float, kLargestGroup> above_, weights_;   // y = x - least, and how much each counts
 };
 
-bool QuantizeInt4(std::span<const float> group, Line& line, uint8_t* q) {
-  constexpr float kLargestF16 = 65504;
+bool QuantizeInt4(Group group, Line& line, uint8_t* q) {
   const Extremes extremes = ExtremesOf(group);
   if (!(std::fabs(extremes.least) <= kLargestF16) || !(extremes.most - extremes.least <= kLargestF16)) return false;
-  const Int4Search search(group, extremes);
-  line = search.Run();
-  search.Quants(line, q);
+  line = Int4Search(group, extremes).Run();
+  WriteQuants(group, {.begin = line.m, .per_unit = StepsPerUnit(line.d), .least = 0, .most = kLargestInt4, .offset = 0}, q);
   return true;
 }
 
@@ -162,10 +163,10 @@ bool Quantize(DType dtype, std::span<const float> rows, int64_t num_rows, Quanti
   const size_t count = static_cast<size_t>(num_rows) * groups;
   out.num_rows = num_rows, out.k = static_cast<int64_t>(groups * size);
   out.q.resize(count * size), out.d.resize(count), out.m.resize(has_min ? count : 0), out.s.clear(), out.t.clear();
-  std::array<float, 128> padded{};
+  std::array<float, kLargestGroup> padded{};
   for (size_t i = 0; i < count; ++i) {
     const size_t begin = i % groups * size, present = std::min(size, k - begin);
-    std::span<const float> group = rows.subspan(i / groups * k + begin, present);
+    Group group = rows.subspan(i / groups * k + begin, present);
     if (present < size) {   // a copy of the last element changes neither extremes nor sign
       std::fill(std::ranges::copy(group, padded.begin()).out, padded.begin() + static_cast<ptrdiff_t>(size), group.back());
       group = std::span(padded).first(size);

@@ -103,7 +103,7 @@ WeightFormats::WeightFormats(const ExportOptions& options, const checkpoint::Che
     Require(dtype.has_value(), ErrorCode::kInvalidArgument, "export: --keep ", text,
             " is no PATTERN=FORMAT, for instance lm_head=int8 or model.layers.0.*=bf16; formats are f32, bf16, int8 and int4, with a group if it "
             "shall be another than --group (int8g64)");
-    keep_.push_back({.pattern = text.substr(0, at), .dtype = *dtype});
+    keep_.push_back({.text = text, .pattern = text.substr(0, at), .dtype = *dtype});
   }
 }
 
@@ -139,7 +139,7 @@ std::string WeightFormats::NameOf(std::span<const Weight> weights) const {
 void WeightFormats::RequireUse(std::span<const Weight> weights) const {
   for (const Rule& rule : keep_) {
     const bool is_used = std::ranges::any_of(weights, [&](const Weight& weight) { return IsMatrix(weight) && IsAbout(rule.pattern, weight); });
-    Require(is_used, ErrorCode::kInvalidArgument, "export: --keep ", rule.pattern, "=", Name(rule.dtype),
+    Require(is_used, ErrorCode::kInvalidArgument, "export: --keep ", rule.text,
             " is about no matrix of this model; intaglio inspect --weights lists those of a bundle (a head that is tied to the embedding is "
             "embed_tokens)");
   }

@@ -26,7 +26,7 @@ class WeightFormats {
 
  private:
   struct Rule {
-    std::string pattern;
+    std::string text, pattern;   // as given; the part before "="
     DType dtype = DType::kF32;
   };
   [[nodiscard]] DType Choose(const graph::Weight& weight) const;

@@ -43,6 +43,19 @@ void ParallelTasks(ThreadPool& pool, int64_t num_tasks, const BodyType& body) {
   if (context.failure) std::rethrow_exception(context.failure);
 }
 
+// How rows of the checkpoint become a block.
+enum class Path : uint8_t { kConvert, kBf16, kAsStored, kQuantize };
+Path PathOf(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint) {
+  if (weight.dtype == DType::kBF16 && SourceReader::IsBf16(weight, checkpoint)) return Path::kBf16;
+  if (!IsQuantized(weight.dtype)) return Path::kConvert;
+  return SourceReader::QuantizedAs(weight, checkpoint) == weight.dtype ? Path::kAsStored : Path::kQuantize;
+}
+
+void QuantizeRows(const graph::Weight& weight, std::span<const float> rows, int64_t num_rows, QuantizedRows& out) {
+  Require(Quantize(weight.dtype, rows, num_rows, out), ErrorCode::kDataLoss, "export: ", weight.name,
+          " has a number that is infinite, not a number, or beyond the range of ", weight.dtype, "; --keep ", weight.name, "=f32 keeps it as it is");
+}
+
 class MatMulPacker {
  public:
   MatMulPacker(const PlacedWeight& placed, const PackContext& context, OutputFile& file)
@@ -107,22 +120,13 @@ class MatMulPacker {
       case Path::kQuantize:
         buffers.rows.resize(elements);
         reader.Read(rows.begin, rows.count, buffers.rows);
-        Require(Quantize(dtype, buffers.rows, rows.count, buffers.quantized), ErrorCode::kDataLoss, "export: ", placed_.weight.name,
-                " has a number that is infinite, not a number, or beyond the range of ", dtype, "; --keep ", placed_.weight.name, "=f32 keeps it as it is");
+        QuantizeRows(placed_.weight, buffers.rows, rows.count, buffers.quantized);
         return kernels::PackQuantizedBlock(dtype, buffers.quantized, out);
       case Path::kConvert:
         buffers.rows.resize(elements);
         reader.Read(rows.begin, rows.count, buffers.rows);
         return kernels::PackBlock(buffers.rows.data(), rows.count, placed_.cols, dtype, out);
     }
-  }
-
-  // How rows of the checkpoint become a block.
-  enum class Path : uint8_t { kConvert, kBf16, kAsStored, kQuantize };
-  static Path PathOf(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint) {
-    if (weight.dtype == DType::kBF16 && SourceReader::IsBf16(weight, checkpoint)) return Path::kBf16;
-    if (!IsQuantized(weight.dtype)) return Path::kConvert;
-    return SourceReader::QuantizedAs(weight, checkpoint) == weight.dtype ? Path::kAsStored : Path::kQuantize;
   }
 
   const PlacedWeight& placed_;
@@ -159,6 +163,23 @@ void CheckSources(const graph::Graph& graph, const checkpoint::Checkpoint& check
       Require(scales == expected, ErrorCode::kDataLoss, "export: ", source.scales, " is ", scales,
               " in the checkpoint, but the blocks it belongs to need ", expected);
     }
+  }
+}
+
+void RoundAsStored(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint, std::span<float> elements) {
+  const Path path = PathOf(weight, checkpoint);
+  if (path == Path::kConvert && weight.dtype == DType::kBF16) {
+    for (float& x : elements) x = Bf16ToF32(F32ToBf16(x));
+  }
+  if (path != Path::kQuantize) return;
+  const auto k = static_cast<size_t>(weight.shape.back());
+  QuantizedRows quantized;
+  std::vector<std::byte> block(static_cast<size_t>(kernels::PackedBlockBytes(weight.shape.back(), weight.dtype)));
+  for (size_t begin = 0; begin < elements.size(); begin += k) {
+    const std::span<float> row = elements.subspan(begin, k);
+    QuantizeRows(weight, row, 1, quantized);
+    kernels::PackQuantizedBlock(weight.dtype, quantized, block);
+    for (size_t i = 0; i < k; ++i) row[i] = kernels::UnpackQuantized(weight.dtype, block.data(), 0, static_cast<int64_t>(i));
   }
 }
 

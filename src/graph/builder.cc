@@ -170,8 +170,10 @@ ValueRef Builder::Probe(std::string_view name, ValueRef value) const {
 }
 
 ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments, int64_t leaves) {
-  MatMulAttrs attrs{
-      .segments = AlignSegments(segments, operands.weight.weight().unit_k), .has_bias = operands.bias.id != kNoValue, .has_residual = operands.residual.id != kNoValue, .leaves = leaves};
+  MatMulAttrs attrs{.segments = AlignSegments(segments, operands.weight.weight().unit_k),
+                    .has_bias = operands.bias.id != kNoValue,
+                    .has_residual = operands.residual.id != kNoValue,
+                    .leaves = leaves};
   std::vector<ValueRef> inputs{operands.x, operands.weight};
   if (attrs.has_bias) inputs.push_back(operands.bias);
   if (attrs.has_residual) inputs.push_back(operands.residual);
@@ -201,7 +203,8 @@ ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const Attention
 ValueRef ScaleByPosition(const Builder& b, ValueRef x, ValueRef table) { return b.Emit(Op::kScaleByPosition, {x, b.positions(), table}).front(); }
 
 ValueRef HeadMatMul(const Builder& b, ValueRef x, ValueRef weight, const Segments& segments) {
-  return b.Emit(Op::kHeadMatMul, {x, weight}, HeadAttrs{.heads = weight.shape()[0], .segments = AlignSegments(segments, weight.weight().unit_k)}).front();
+  return b.Emit(Op::kHeadMatMul, {x, weight}, HeadAttrs{.heads = weight.shape()[0], .segments = AlignSegments(segments, weight.weight().unit_k)})
+      .front();
 }
 
 ValueRef HeadConcat(const Builder& b, ValueRef x, ValueRef y, const HeadAttrs& attrs) { return b.Emit(Op::kHeadConcat, {x, y}, attrs).front(); }

@@ -13,7 +13,7 @@ using Buckets = std::vector<int32_t>;
 // llama-tiny: f32, at most 512 positions.
 ResolvedOptions ResolveFor(const ExportOptions& options, const char* fixture_name = "llama-tiny") {
   const FixtureModel fixture(fixture_name);
-  return Resolve(options, *fixture.model, *fixture.checkpoint);
+  return Resolve(options, *fixture.model);
 }
 
 template <typename Change>

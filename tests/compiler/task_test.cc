@@ -22,7 +22,7 @@ struct Source {
     const auto config = checkpoint::HfConfig::Parse(checkpoint->config_json(), fixture);
     model = ParseModelFor(task, config, *checkpoint, fixture);
   }
-  [[nodiscard]] ResolvedOptions Resolved(const ExportOptions& options = {}) const { return Resolve(options, *model, *checkpoint); }
+  [[nodiscard]] ResolvedOptions Resolved(const ExportOptions& options = {}) const { return Resolve(options, *model); }
 };
 
 TEST(Task, IsToEmbedWhereThereAreModules) {

@@ -56,6 +56,8 @@ class BundleWriter {
   // when all is written but not yet in place; what it returns goes into the manifest, what it throws leaves nothing.
   using Gate = std::function<ParityGate(const std::filesystem::path& bundle)>;
   void Commit(Manifest manifest, const Gate& gate = {});
+  // The directory has all files of a bundle, its manifest too: renames it, as Commit does in the end.
+  void Place();
 
  private:
   struct Impl;

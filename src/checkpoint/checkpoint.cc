@@ -16,4 +16,10 @@ std::unique_ptr<Checkpoint> Checkpoint::Open(const std::filesystem::path& path) 
   return OpenGguf(GgufFile::Open(path));
 }
 
+std::vector<std::filesystem::path> Checkpoint::FilesOf(const std::filesystem::path& path) {
+  std::error_code ignored;
+  Require(std::filesystem::exists(path, ignored), ErrorCode::kNotFound, path.string(), ": no such file or folder");
+  return std::filesystem::is_directory(path, ignored) ? FilesOfDirectory(path) : std::vector{path};
+}
+
 }  // namespace intaglio::checkpoint

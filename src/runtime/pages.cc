@@ -93,7 +93,8 @@ void LockInMemory(std::span<const std::byte> memory, std::string_view what) {
   if (memory.empty() || mlock(memory.data(), memory.size()) == 0) return;
   const int error = errno;
   Fail(ErrorCode::kResourceExhausted, "--mlock: cannot lock ", what, " in memory, ", memory.size(), " bytes (", std::strerror(error),
-       "): this process may lock ", LimitOfLocked(), " bytes (ulimit -l); raise that limit (ulimit -l unlimited, memlock of "
+       "): this process may lock ", LimitOfLocked(),
+       " bytes (ulimit -l); raise that limit (ulimit -l unlimited, memlock of "
        "/etc/security/limits.conf, LimitMEMLOCK= of systemd, --ulimit memlock=-1 of docker), or leave --mlock out");
 }
 

@@ -22,6 +22,7 @@ struct ExportOptions {
   std::filesystem::path output;            // the bundle directory to make
   std::string task{};                      // "generate" or "embed"; empty: to embed if modules.json of sentence-transformers is there
   std::string dtype;                       // "f32" or "bf16"; empty: f32 for an f32 or f16 checkpoint, else bf16
+  std::string kv_dtype{};                  // of cached keys and values: "f32", "bf16" or "int8"; empty: f32
   int64_t max_context = 0;                 // 0: the model's own limit, at most 4096 (512 where a text must be whole in one step)
   int32_t max_batch = 0;                   // slots; 0: the largest batch bucket
   std::vector<int32_t> prefill_buckets;    // empty: 16, 64, 256 (and the context, where a text must be whole in one step)

@@ -15,6 +15,7 @@ Json ToJsonObject(const KvGroup& group) { return {{"window", group.window}, {"bl
 Json ToJsonObject(const KvLayer& layer) {
   Json json{{"group", layer.group}, {"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}, {"offset", layer.offset}, {"bytes", layer.bytes}};
   if (layer.v_dim != 0) json["v_dim"] = layer.v_dim;
+  if (layer.dtype != DType::kF32) json["dtype"] = Name(layer.dtype);
   return json;
 }
 Json ToJsonObject(const StateEntry& state) {
@@ -46,15 +47,29 @@ Json ToJsonList(const std::vector<T>& items) {
   return list;
 }
 
+Json ToJsonObject(const TextAccuracy& text) {
+  return {{"bundle", text.bundle},
+          {"reference", text.reference},
+          {"context", text.context},
+          {"windows", text.windows},
+          {"tokens", text.tokens},
+          {"kl_p99", text.kl_p99},
+          {"top1_agreement", text.top1_agreement},
+          {"perplexity", text.perplexity},
+          {"reference_perplexity", text.reference_perplexity}};
+}
+
 Json ToJsonObject(const ParityGate& gate) {
-  return {{"ok", gate.is_ok},
-          {"capture", gate.capture},
-          {"capture_digest", gate.capture_digest},
-          {"isa", gate.isa},
-          {"kl_mean", gate.divergence_mean},
-          {"kl_worst", gate.divergence_worst},
-          {"first_divergence", gate.first_divergence},
-          {"checks", ToJsonList(gate.checks)}};
+  Json json{{"ok", gate.is_ok},
+            {"capture", gate.capture},
+            {"capture_digest", gate.capture_digest},
+            {"isa", gate.isa},
+            {"kl_mean", gate.divergence_mean},
+            {"kl_worst", gate.divergence_worst},
+            {"first_divergence", gate.first_divergence},
+            {"checks", ToJsonList(gate.checks)}};
+  if (gate.text) json["text"] = ToJsonObject(*gate.text);
+  return json;
 }
 
 // Typed, range-checked look-ups in one object of the manifest; errors name the file and the path of the field.
@@ -100,6 +115,9 @@ class Fields {
   void OptionalNumber(const char* key, T& out, int64_t least = 0) const {
     if (const auto it = json_.find(key); it != json_.end()) out = ToNumber<T>(*it, key, least);
   }
+  void OptionalType(const char* key, DType& out) const {
+    if (json_.contains(key)) Type(key, out);
+  }
   void OptionalBool(const char* key, bool& out) const {
     if (json_.contains(key)) Bool(key, out);
   }
@@ -138,6 +156,7 @@ void Read(const Fields& in, KvLayer& layer) {
   in.Number("kv_heads", layer.kv_heads);
   in.Number("head_dim", layer.head_dim);
   in.OptionalNumber("v_dim", layer.v_dim);
+  in.OptionalType("dtype", layer.dtype);
   in.Number("offset", layer.offset);
   in.Number("bytes", layer.bytes);
 }
@@ -180,6 +199,21 @@ void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
   for (const Json& item : in.List(key)) Read(Fields(item, StrCat(in.path(), ": ", key, '[', out.size(), ']')), out.emplace_back());
 }
 
+// What the gate says of a text as well, stands in the gate alone.
+TextAccuracy ReadTextAccuracy(const Fields& in, const ParityGate& gate) {
+  TextAccuracy text{.isa = gate.isa, .kl_mean = gate.divergence_mean, .kl_worst = gate.divergence_worst};
+  in.String("bundle", text.bundle);
+  in.String("reference", text.reference);
+  in.Number("context", text.context);
+  in.Number("windows", text.windows);
+  in.Number("tokens", text.tokens);
+  in.Real("kl_p99", text.kl_p99);
+  in.Real("top1_agreement", text.top1_agreement);
+  in.Real("perplexity", text.perplexity);
+  in.Real("reference_perplexity", text.reference_perplexity);
+  return text;
+}
+
 ParityGate ReadGate(const Fields& in) {
   ParityGate gate;
   in.Bool("ok", gate.is_ok);
@@ -190,6 +224,7 @@ ParityGate ReadGate(const Fields& in) {
   in.Real("kl_worst", gate.divergence_worst);
   in.Number("first_divergence", gate.first_divergence, -1);
   ReadList(in, "checks", gate.checks);
+  if (in.json().contains("text")) gate.text = ReadTextAccuracy(in.Object("text"), gate);
   return gate;
 }
 

@@ -137,6 +137,7 @@ RankPart PlanRank(const Source& source, const std::vector<RankPart>& before) {
   const compiler::KvSizes sizes{.max_context = resolved.max_context,
                                 .max_slots = resolved.max_slots,
                                 .largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1),
+                                .kv_dtype = resolved.kv_dtype,
                                 .speculation = resolved.speculation};
   part.kv = compiler::PlaceKvCache(part.graphs.front(), sizes, before.empty() ? std::vector<bundle::KvGroup>() : before.front().kv.groups);
   for (const graph::Graph& graph : part.graphs)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "kernels/kv_layout.h"
 #include "layers/shard.h"
 
 namespace intaglio::compiler {
@@ -38,6 +39,13 @@ DType ParseDType(const std::string& name, const checkpoint::Checkpoint& checkpoi
   if (name.empty()) return DefaultDType(checkpoint);
   Require(name == "f32" || name == "bf16", ErrorCode::kInvalidArgument, "export: --dtype ", name, " is not supported; f32 and bf16 are");
   return name == "f32" ? DType::kF32 : DType::kBF16;
+}
+
+DType ParseKvDType(const std::string& name) {
+  if (name.empty()) return DType::kF32;
+  const auto* dtype = std::ranges::find(kernels::kKvTypes, name, kernels::KvTypeName);
+  Require(dtype != kernels::kKvTypes.end(), ErrorCode::kInvalidArgument, "export: --kv-dtype ", name, " is not supported; f32, bf16 and int8 are");
+  return *dtype;
 }
 
 void CheckContext(int64_t tokens, int64_t max_position) {
@@ -98,6 +106,7 @@ void ResolveDispatch(const ExportOptions& options, ResolvedOptions& r) {
 ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint) {
   ResolvedOptions r;
   r.dtype = ParseDType(options.dtype, checkpoint);
+  r.kv_dtype = ParseKvDType(options.kv_dtype);
   r.max_context = options.max_context != 0 ? options.max_context : std::min(model.max_position(), kDefaultMaxContext);
   CheckContext(r.max_context, model.max_position());
 

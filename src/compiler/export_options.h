@@ -11,7 +11,7 @@
 namespace intaglio::compiler {
 
 struct ResolvedOptions {
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32, kv_dtype = DType::kF32;
   int64_t max_context = 0;
   int32_t max_slots = 0, speculation = 0;
   int32_t tp_degree = 1, ep_degree = 1;

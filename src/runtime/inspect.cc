@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "bundle/bundle.h"
 #include "kernels/attention_table.h"
+#include "kernels/kv_layout.h"
 #include "runtime/labelled_text.h"
 
 namespace intaglio {
@@ -80,14 +81,16 @@ void DescribeKvCache(const Manifest& m, LabelledText& text) {
   for (size_t group = 0; group < m.kv_groups.size(); ++group) {
     uint64_t bytes = 0;
     std::vector<size_t> layers;
+    DType dtype = DType::kF32;
     for (size_t layer = 0; layer < m.kv_layers.size(); ++layer) {
       if (m.kv_layers[layer].group != static_cast<int32_t>(group)) continue;
+      dtype = m.kv_layers[layer].dtype;
       bytes += m.kv_layers[layer].bytes;
       layers.push_back(layer);
     }
     const bundle::KvGroup& g = m.kv_groups[group];
     text.Line(StrCat("group ", group), g.window == 0 ? "full attention" : StrCat("window of ", g.window), ", ", g.blocks_per_slot, " blocks a slot, ",
-              FormatBytes(bytes), ", layers ", Join(layers));
+              FormatBytes(bytes), " of ", kernels::KvTypeName(dtype), ", layers ", Join(layers));
   }
   DescribeStates(m, text);
 }
@@ -120,14 +123,27 @@ void DescribeFiles(const Manifest& m, LabelledText& text) {
   for (const auto& [name, file] : m.files) text.Line(name, Right(FormatBytes(file.bytes)), "  ", file.hash);
 }
 
+void DescribeAccuracy(const TextAccuracy& accuracy, LabelledText& text) {
+  text.Line("reference", accuracy.reference);
+  text.Line("judged", accuracy.tokens, " tokens, in ", accuracy.windows, accuracy.windows == 1 ? " window" : " windows", " of ", accuracy.context);
+  text.Line("KL divergence", "mean ", accuracy.kl_mean, ", 99 % below ", accuracy.kl_p99, ", worst ", accuracy.kl_worst, " nats");
+  text.Line("same likeliest token", 100 * accuracy.top1_agreement, " %");
+  text.Line("perplexity", accuracy.perplexity, ", reference ", accuracy.reference_perplexity, ", ratio ", accuracy.perplexity_ratio());
+}
+
 // What export --validate found.
 void DescribeParity(const Manifest& m, LabelledText& text) {
   if (!m.parity) return;
   const ParityGate& gate = *m.parity;
-  text.Heading(StrCat("Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
-  text.Line("capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
-  text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
-  text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  text.Heading(
+      StrCat(gate.text ? "Accuracy on a text: " : "Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
+  text.Line(gate.text ? "text" : "capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
+  if (gate.text) {
+    DescribeAccuracy(*gate.text, text);
+  } else {
+    text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
+    text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  }
   for (const GateCheck& check : gate.checks) {
     text.Line(check.kind, check.is_ok ? "ok" : "MISS", ", ", check.count, check.count == 1 ? " check" : " checks", ", worst ", check.worst,
               ", allowed ", check.tolerance);

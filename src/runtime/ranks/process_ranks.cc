@@ -84,7 +84,7 @@ LoadBody DecodeLoad(std::span<const std::byte> bytes) {
   std::memcpy(&body, bytes.data(), sizeof body);
   Require(body.binding >= -1 && body.binding <= static_cast<int32_t>(Binding::kNuma), ErrorCode::kDataLoss,
           "rank 0 asks for threads bound in a way that there is not");
-  Require(body.isa >= -1 && body.isa <= static_cast<int32_t>(kernels::Isa::kAvx512), ErrorCode::kDataLoss,
+  Require(body.isa >= -1 && body.isa <= static_cast<int32_t>(kernels::Isa::kAvx512Vnni), ErrorCode::kDataLoss,
           "rank 0 asks for an instruction set that there is not");
   Require(body.wire == static_cast<int32_t>(collectives::Wire::kF32) || body.wire == static_cast<int32_t>(collectives::Wire::kBf16),
           ErrorCode::kDataLoss, "rank 0 asks for sums to travel in a way that there is not");

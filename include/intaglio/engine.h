@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace intaglio {
@@ -23,7 +24,13 @@ struct EngineOptions {
                                     // rank; empty: "f32"
   std::string isa{};                // "scalar", "avx2", "avx512"; empty: INTAGLIO_ISA, else the best this CPU has
   bool verify_checksums = true;
+  // Where it is remembered which files had the right checksum, so that each is read once (the compile cache's directory, cache.h); empty: they
+  // are verified at every load.
+  std::filesystem::path cache{};
   bool allow_failed_parity = false; // load a bundle whose parity gate failed at export
+  bool prefault = false;            // weights, KV cache and arena are in RAM when Load returns, else when steps touch them first
+  bool mlock = false;               // the same, and they stay there
+  std::function<void(uint64_t done, uint64_t total)> on_prefault{};  // bytes of rank 0, while Load waits, maybe on another thread; must not throw
 };
 
 struct ModelInfo {

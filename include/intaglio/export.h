@@ -47,15 +47,19 @@ struct ExportOptions {
   // Judges the bundle when all of it is written but not yet in place (CompareBundle and Summarise of parity.h); the verdict goes into the
   // manifest, and Engine::Load refuses a bundle that failed. What it throws ends the export.
   std::function<ParityGate(const std::filesystem::path& bundle)> gate{};
+  std::filesystem::path cache{};  // directory of the compile cache (cache.h): a bundle that is there is not made again, and what is made is
+      // kept, up to 20 GB; empty, or with a gate: no cache
   std::function<void(const ExportProgress&)> on_progress;  // may throw to interrupt: nothing is left behind
 };
 
 struct ExportReport {
   std::filesystem::path bundle;
-  bool embeds = false;                     // the bundle embeds texts, and does not generate
-  uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;   // of all ranks together
-  std::optional<ParityGate> parity;        // where there was a gate
-  std::vector<std::string> notes;          // checkpoint tensors that no layer uses, and the like
+  bool embeds = false;  // the bundle embeds texts, and does not generate
+  uint64_t weights_bytes = 0, kv_cache_bytes = 0, arena_bytes = 0, tokenizer_bytes = 0;  // of all ranks together
+  std::optional<ParityGate> parity;  // where there was a gate
+  std::string cache_key{};  // of the bundle, where there was a cache
+  bool is_from_cache = false;
+  std::vector<std::string> notes;  // checkpoint tensors that no layer uses, and the like
 };
 
 // Throws Error. On any failure `output` is as it was.

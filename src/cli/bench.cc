@@ -173,6 +173,7 @@ void AddBenchCommand(CLI::App& app, Command& chosen) {
   command->add_option("--repeat", options->num_rounds, "Rounds, or times that --all takes each step (default 5)")->check(CLI::PositiveNumber);
   AddThreadOptions(command, options->engine);
   AddWireOption(command, options->engine);
+  AddStartOptions(command, options->engine);
   command->add_flag("--json", options->is_json, "Print one JSON object; of each figure its median and spread, [least, most]");
   command->callback([options, &chosen] { chosen = [options] { return options->is_of_steps ? BenchSteps(*options) : Bench(*options); }; });
 }

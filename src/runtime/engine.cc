@@ -62,7 +62,7 @@ void RequireParity(const std::filesystem::path& path, const bundle::Manifest& ma
 }
 
 Bundle OpenBundle(const std::filesystem::path& path, const EngineOptions& options) {
-  Bundle bundle = Bundle::Open(path, options.verify_checksums);
+  Bundle bundle = Bundle::Open(path, options.verify_checksums, /*rank=*/0, /*stop=*/{}, KnownHashes(options.cache));
   const bundle::Manifest& manifest = bundle.manifest;
   if (!options.allow_failed_parity) RequireParity(path, manifest);
   Require(manifest.numerics == "portable", ErrorCode::kUnsupported, path.string(), ": the bundle has ", manifest.numerics,

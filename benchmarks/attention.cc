@@ -1,7 +1,7 @@
 // Attention as a share of what the machine can do in that moment (prefill: of its FMA peak, decode: of its read bandwidth), and the time
 // that sampling a large vocabulary takes. Limits and kernels are measured in turns, because both drift; the figures are medians.
 //
-//   attention [threads]
+//   attention [threads [level [type]]]     e.g. attention 1 avx2 bf16; all levels and all types of the cache unless named
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -36,6 +36,8 @@ Tensor View(std::vector<float>& data, int64_t rows, int64_t cols) {
 
 struct Case {
   int64_t heads, kv_heads, head_dim, rows, context;
+  DType dtype;
+  [[nodiscard]] KvShape kv_shape() const { return {head_dim, head_dim, dtype}; }
 };
 
 // A call of `rows` queries at the end of a context, over blocks of a cache that starts at `cache`.
@@ -55,9 +57,9 @@ struct AttentionStep {
     std::iota(table.begin(), table.end(), 0);
     std::iota(positions.begin(), positions.end(), static_cast<int32_t>(c.context - c.rows));
     tables = table.data();
-    const int64_t block_floats = KvBlockBytes(c.kv_heads, c.head_dim, c.head_dim) / 4;
+    const int64_t block_elements = KvBlockBytes(c.kv_heads, c.kv_shape()) / KvElementBytes(c.dtype);
     call.operands = {View(out, c.rows, c.heads * c.head_dim), View(q, c.rows, c.heads * c.head_dim),
-                     Tensor{nullptr, max_blocks, block_floats, block_floats, DType::kF32}};
+                     Tensor{nullptr, max_blocks, block_elements, block_elements, c.dtype}};
     const int64_t workspace_bytes = AttentionWorkspaceBytes(c.rows, c.heads, c.kv_heads, c.head_dim, c.context);
     if (workspace_bytes > 0) call.operands[3] = View(workspace, 1, workspace_bytes / 4);
     call.params.ints[kHeads] = c.heads;
@@ -71,14 +73,24 @@ struct AttentionStep {
             .block_tables = &tables,
             .max_blocks = &max_blocks};
   }
-  [[nodiscard]] size_t cache_bytes() const { return static_cast<size_t>(call[2].rows * call[2].cols * 4); }
+  [[nodiscard]] size_t cache_bytes() const { return static_cast<size_t>(call[2].rows * call[2].cols * KvElementBytes(call[2].dtype)); }
 };
 
 class Bench {
  public:
-  explicit Bench(int threads) : pool_(threads), memory_(size_t{512} << 20), scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {
-    auto* floats = reinterpret_cast<float*>(memory_.bytes().data());   // numbers of ordinary size: no infinities, no subnormals
-    for (size_t i = 0; i < memory_.bytes().size() / 4; ++i) floats[i] = static_cast<float>(i % 1021) * 1e-3f - 0.5f;
+  explicit Bench(int threads) : pool_(threads), memory_(size_t{512} << 20), scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {}
+
+  // Numbers of ordinary size: no infinities, no subnormals. The bytes of int8 make scales of 1e-3 to 1e-2 as well.
+  void Fill(DType dtype) {
+    const std::span<std::byte> bytes = memory_.bytes();
+    const auto number = [](size_t i) { return static_cast<float>(i % 1021) * 1e-3f - 0.5f; };
+    if (dtype == DType::kF32) {
+      for (size_t i = 0; i < bytes.size() / 4; ++i) reinterpret_cast<float*>(bytes.data())[i] = number(i);
+    } else if (dtype == DType::kBF16) {
+      for (size_t i = 0; i < bytes.size() / 2; ++i) reinterpret_cast<uint16_t*>(bytes.data())[i] = F32ToBf16(number(i));
+    } else {
+      for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(0x3a + i % 7 % 3);
+    }
   }
 
   [[nodiscard]] int num_threads() const { return pool_.num_threads(); }
@@ -108,8 +120,8 @@ class Bench {
       times.push_back(seconds);
       shares.push_back(limit / seconds);
     }
-    std::printf("attention %ld/%ld heads of %3ld, %4ld rows at %5ld  %9.3f ms  %3.0f %%\n", c.heads, c.kv_heads, c.head_dim, c.rows, c.context,
-                1e3 * Median(times), 100 * Median(shares));
+    std::printf("attention %-4s %2ld/%ld heads of %3ld, %4ld rows at %5ld  %9.3f ms  %3.0f %%\n", Name(c.dtype).data(), c.heads, c.kv_heads,
+                c.head_dim, c.rows, c.context, 1e3 * Median(times), 100 * Median(shares));
   }
 
   void Sampling(Isa isa, const char* name, const SamplingRow& row) {
@@ -135,7 +147,7 @@ class Bench {
     const double visible = static_cast<double>(c.rows) * static_cast<double>(2 * c.context - c.rows + 1) / 2;
     const Peak& fma = FindPeak(isa == Isa::kAvx512 ? "f32 FMA, AVX-512" : "f32 FMA, AVX2");
     const double compute = PeakSeconds(pool_, fma) / fma.operations / pool_.num_threads() * 4 * visible * static_cast<double>(c.heads * c.head_dim);
-    const double bytes = 8.0 * static_cast<double>(c.context * c.kv_heads * c.head_dim);
+    const double bytes = static_cast<double>(c.context) / kKvTile * static_cast<double>(KvBlockBytes(c.kv_heads, c.kv_shape()));
     const double read = ReadSeconds(pool_, memory_.bytes().last(kReadBytes), /*streams=*/4) / static_cast<double>(kReadBytes) * bytes;
     return std::max(read, compute);
   }
@@ -144,15 +156,18 @@ class Bench {
   ColdMemory memory_, scratch_;
 };
 
-void Report(Bench& bench, Isa isa) {
-  std::printf("%s, %d threads\n", Name(isa).data(), bench.num_threads());
+void ReportAttention(Bench& bench, Isa isa, DType dtype) {
+  bench.Fill(dtype);
   struct Heads {
     int64_t heads, kv_heads, head_dim;
   };
-  for (const Heads& h : {Heads{8, 2, 64}, Heads{8, 2, 128}, Heads{4, 1, 256}, Heads{8, 8, 64}}) {
-    for (int64_t length : {512, 1024, 4096}) bench.Attention(isa, {h.heads, h.kv_heads, h.head_dim, length, length});
-    for (int64_t depth : {4096, 65536}) bench.Attention(isa, {h.heads, h.kv_heads, h.head_dim, 1, depth});
+  for (const Heads& h : {Heads{32, 8, 64}, Heads{8, 2, 128}, Heads{4, 1, 256}, Heads{8, 8, 64}}) {
+    for (int64_t depth : {2048, 8192}) bench.Attention(isa, {h.heads, h.kv_heads, h.head_dim, 1, depth, dtype});
+    for (int64_t rows : {512, 256}) bench.Attention(isa, {h.heads, h.kv_heads, h.head_dim, rows, rows == 512 ? rows : 8192, dtype});
   }
+}
+
+void ReportSampling(Bench& bench, Isa isa) {
   bench.Sampling(isa, "greedy", {});
   bench.Sampling(isa, "temperature", {.temperature = 1.0f});
   bench.Sampling(isa, "top-k 64", {.temperature = 1.0f, .top_k = 64});
@@ -166,7 +181,13 @@ void Report(Bench& bench, Isa isa) {
 int main(int argc, char** argv) {
   using namespace intaglio;
   benchmarks::Bench bench(argc > 1 ? std::atoi(argv[1]) : 0);
+  const std::string_view level = argc > 2 ? argv[2] : "", type = argc > 3 ? argv[3] : "";
   for (kernels::Isa isa : kernels::SupportedIsas()) {
-    if (isa != kernels::Isa::kScalar) benchmarks::Report(bench, isa);
+    if (isa == kernels::Isa::kScalar || (!level.empty() && level != Name(isa))) continue;
+    std::printf("%s, %d threads\n", Name(isa).data(), bench.num_threads());
+    for (DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+      if (type.empty() || type == Name(dtype)) benchmarks::ReportAttention(bench, isa, dtype);
+    }
+    if (type.empty()) benchmarks::ReportSampling(bench, isa);
   }
 }

@@ -41,8 +41,9 @@ struct Case {
 // Decode, speculation, and prefill; a small model's layers, a 1B model's, and a vocabulary.
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (DType dtype : {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kInt8G64, DType::kInt8G128, DType::kQ4_0, DType::kQ4_1, DType::kInt4G64,
-                      DType::kInt4G128, DType::kQ5_0, DType::kQ5_1, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kMxfp4}) {
+  for (DType dtype :
+       {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kInt8G64, DType::kInt8G128, DType::kQ4_0, DType::kQ4_1, DType::kInt4G64, DType::kInt4G128,
+        DType::kQ5_0, DType::kQ5_1, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kMxfp4}) {
     for (const auto& [n, k] : std::vector<std::pair<int64_t, int64_t>>{{2048, 640}, {2048, 2048}, {16384, 2048}, {2048, 8192}, {151936, 1024}}) {
       for (int64_t m : {1, 2, 3, 4, 8, 12, 16, 32, 64, 256, 512}) {
         if (n <= 16384 || m == 1) cases.push_back({m, n, k, dtype});

@@ -24,7 +24,9 @@ struct KvLayer {
   int32_t group = 0;
   int64_t kv_heads = 0, head_dim = 0;
   int64_t v_dim = 0;             // of a value head; 0: head_dim
+  DType dtype = DType::kF32;     // of keys and values: f32, bf16 or i8
   uint64_t offset = 0, bytes = 0;  // in the KV pool: [max_slots * blocks_per_slot] blocks of kernels/kv_layout.h
+  [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
 };
 // A layer's recurrent state: the entries that the last positions of every slot left, position p in entry p % entries.
 struct StateEntry {

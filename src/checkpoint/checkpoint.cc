@@ -21,4 +21,10 @@ void Checkpoint::AppendQuantized(const std::string& name, const MatrixPart&, Qua
   throw std::logic_error(StrCat("the checkpoint's tensor ", name, " is not quantised"));
 }
 
+std::vector<std::filesystem::path> Checkpoint::FilesOf(const std::filesystem::path& path) {
+  std::error_code ignored;
+  Require(std::filesystem::exists(path, ignored), ErrorCode::kNotFound, path.string(), ": no such file or folder");
+  return std::filesystem::is_directory(path, ignored) ? FilesOfDirectory(path) : std::vector{path};
+}
+
 }  // namespace intaglio::checkpoint

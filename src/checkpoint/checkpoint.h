@@ -30,6 +30,8 @@ class Checkpoint {
   // A directory with config.json and model.safetensors (or model.safetensors.index.json and its shards), or a .gguf file.
   // Throws Error; every header is checked against the file's size before use.
   [[nodiscard]] static std::unique_ptr<Checkpoint> Open(const std::filesystem::path& path);
+  // Every file that Open reads of such a path, in an order that follows from their names. Throws Error as Open where weights are missing.
+  [[nodiscard]] static std::vector<std::filesystem::path> FilesOf(const std::filesystem::path& path);
   virtual ~Checkpoint() = default;
 
   // Hugging Face's config.json, as text. GGUF metadata is translated.

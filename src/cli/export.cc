@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
+#include "intaglio/accuracy.h"
 #include "intaglio/inspect.h"
 #include "intaglio/parity.h"
 
@@ -18,19 +19,35 @@ constexpr const char* kFooter = R"(Examples:
   intaglio export ~/models/Llama-3.2-1B llama.bundle
   intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
   intaglio export ~/models/Qwen3-0.6B qwen.bundle --weights int8 --batch-buckets 1,4,16 --speculation 4
+  intaglio export ~/models/Llama-3.2-1B llama.bundle --max-context 32768 --kv-dtype bf16
   intaglio export ~/models/all-MiniLM-L6-v2 minilm.bundle
   intaglio export ~/models/Llama-3.1-8B llama.bundle --tp 2              two ranks, e.g. one a socket
   intaglio export ~/models/Qwen3-0.6B qwen.bundle --validate capture     compare with Transformers, see intaglio compare --help
+  intaglio export ~/models/Qwen3-0.6B qwen.bundle --validate book.txt --max-kl 0.01   compare with its own f32 bundle on a text
 
 A checkpoint with the modules.json of sentence-transformers becomes an embedder, any other generates text; --task decides otherwise.
 OUT appears only when it is whole. Ctrl-C leaves nothing behind.)";
 
 struct Interrupted {};
 
-// Compares the new bundle with a capture; the export's report keeps the verdict.
-std::function<ParityGate(const std::filesystem::path&)> MakeGate(const std::filesystem::path& capture) {
-  if (capture.empty()) return {};
-  return [capture](const std::filesystem::path& bundle) { return Summarise(CompareBundle(bundle, capture)); };
+// What --validate is given is a capture if it is a folder, else a text.
+struct Validation {
+  std::filesystem::path path;
+  std::filesystem::path against;
+  std::optional<double> max_kl;
+};
+
+// Compares the new bundle; the export's report keeps the verdict. `options` must outlive the export.
+std::function<ParityGate(const std::filesystem::path&)> MakeGate(const Validation& validation, const ExportOptions& options) {
+  if (validation.path.empty()) return {};
+  if (!std::filesystem::is_directory(validation.path)) {
+    TextGate gate{.text = validation.path, .reference = validation.against};
+    if (validation.max_kl) gate.max_kl = *validation.max_kl;
+    return [gate, &options](const std::filesystem::path& bundle) { return JudgeOnText(bundle, options, gate); };
+  }
+  if (!validation.against.empty() || validation.max_kl)
+    throw CLI::ValidationError("--against and --max-kl need a text for --validate, not a capture");
+  return [capture = validation.path](const std::filesystem::path& bundle) { return Summarise(CompareBundle(bundle, capture)); };
 }
 
 // The last lines, and the exit code.
@@ -41,8 +58,11 @@ int Conclude(const ExportReport& report) {
     std::printf("\nWrote %s. Try: intaglio %s %s %s \"Once upon a time\"\n", bundle.c_str(), verb, bundle.c_str(), option);
     return 0;
   }
-  std::printf("\nWrote %s, but it does not compute what %s says:\n", bundle.c_str(), report.parity->capture.c_str());
-  for (const GateCheck& check : report.parity->checks) {
+  const ParityGate& gate = *report.parity;
+  const std::string fault =
+      gate.text ? "its answers are too far from those of " + gate.text->reference + " on " : "it does not compute what Transformers did for ";
+  std::printf("\nWrote %s, but %s%s:\n", bundle.c_str(), fault.c_str(), gate.capture.c_str());
+  for (const GateCheck& check : gate.checks) {
     if (!check.is_ok) std::printf("  %-24s worst %.3g, allowed %.3g\n", check.kind.c_str(), check.worst, check.tolerance);
   }
   std::printf("intaglio run refuses it without --allow-failed-parity.\n");
@@ -68,6 +88,25 @@ int RunExport(ExportOptions& options) {
   for (const std::string& note : report.notes) PrintNote("note: " + note);
   std::fputs(Inspect(report.bundle, InspectView::kMemory).c_str(), stdout);
   return Conclude(report);
+}
+
+std::shared_ptr<Validation> AddValidationOptions(CLI::App* command) {
+  const auto validation = std::make_shared<Validation>();
+  CLI::Option* validate =
+      command
+          ->add_option("--validate", validation->path,
+                       "Compare the bundle with a capture of Transformers, or, given a text file, with the checkpoint's f32 bundle on that text; the "
+                       "verdict becomes part of it")
+          ->check(CLI::ExistingPath);
+  command->add_option("--against", validation->against, "With a text: compare with this bundle instead, so that no f32 bundle has to be made")
+      ->needs(validate)
+      ->check(CLI::ExistingDirectory);
+  command
+      ->add_option("--max-kl", validation->max_kl,
+                   "With a text: the mean KL divergence allowed, in nats; above it the export fails (default: it is only told)")
+      ->needs(validate)
+      ->check(CLI::NonNegativeNumber);
+  return validation;
 }
 
 // Where nobody has chosen the number of ranks.
@@ -106,6 +145,10 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   command->add_option("--task", options->task, "generate text, or embed it (default: embed if modules.json is there)")
       ->check(CLI::IsMember({"generate", "embed"}));
   AddWeightOptions(*command, *options);
+  command
+      ->add_option("--kv-dtype", options->kv_dtype,
+                   "Keys and values of the cache: f32 (default), bf16 (half the memory, faster with long contexts) or int8 (a quarter)")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
   command->add_option("--max-context", options->max_context, "Tokens a sequence may have (default: the model's limit, at most 4096)")
       ->check(CLI::PositiveNumber);
   command->add_option("--max-batch", options->max_batch, "Sequences at once (default: the largest batch bucket)")->check(CLI::PositiveNumber);
@@ -138,11 +181,9 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--force", options->force, "Replace an existing bundle");
   command->add_flag("--keep-probes", options->keep_probes, "Keep the inner values that intaglio compare looks at; costs memory and time");
-  const auto capture = std::make_shared<std::filesystem::path>();
-  command->add_option("--validate", *capture, "Compare the bundle with a capture of Transformers; the verdict becomes part of it")
-      ->check(CLI::ExistingDirectory);
-  command->callback([options, capture, tp, &chosen] {
-    options->gate = MakeGate(*capture);
+  const std::shared_ptr<Validation> validation = AddValidationOptions(command);
+  command->callback([options, validation, tp, &chosen] {
+    options->gate = MakeGate(*validation, *options);
     chosen = [options, has_chosen = tp->count() > 0] { return has_chosen ? RunExport(*options) : RunExportAndSuggest(*options); };
   });
 }

@@ -1,5 +1,5 @@
 // The driver of an export: checkpoint -> graphs -> plans -> packed weights -> bundle.
-#include "intaglio/export.h"
+#include "compiler/export.h"
 
 #include <algorithm>
 #include <set>
@@ -82,12 +82,10 @@ uint64_t TokenizerBytes(const Checkpoint& checkpoint) {
 bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptions& resolved, const models::Model& model,
                                const Checkpoint& checkpoint) {
   bundle::Manifest m;
-  std::filesystem::path source = options.source.lexically_normal();
-  if (!source.has_filename()) source = source.parent_path();
   m.compiler_version = INTAGLIO_VERSION;
   m.architecture = model.architecture();
   m.model_type = model.model_type();
-  m.source = source.filename().string();
+  m.source = compiler::SourceName(options.source);
   m.source_hash = checkpoint.digest();
   m.vocab_size = model.vocab_size();
   m.hidden_size = model.hidden_size();
@@ -141,6 +139,7 @@ RankPart PlanRank(const Source& source, const std::vector<RankPart>& before) {
   const compiler::KvSizes sizes{.max_context = resolved.max_context,
                                 .max_slots = resolved.max_slots,
                                 .largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1),
+                                .kv_dtype = resolved.kv_dtype,
                                 .speculation = resolved.speculation};
   part.kv = compiler::PlaceKvCache(part.graphs.front(), sizes, before.empty() ? std::vector<bundle::KvGroup>() : before.front().kv.groups);
   for (const graph::Graph& graph : part.graphs)
@@ -225,7 +224,23 @@ std::vector<graph::Weight> WeightsOf(const std::vector<RankPart>& parts) {
 
 }  // namespace
 
-ExportReport Export(const ExportOptions& options) {
+std::string compiler::SourceName(const std::filesystem::path& source) {
+  const std::filesystem::path path = source.lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+ExportReport compiler::ReportOf(const ExportOptions& options, const bundle::Manifest& manifest, std::vector<std::string> notes) {
+  ExportReport report{.bundle = options.output, .embeds = manifest.embedding.has_value(), .parity = manifest.parity, .notes = std::move(notes)};
+  const auto add = [&](const bundle::MemoryPlan& memory) {
+    report.weights_bytes += memory.weights, report.kv_cache_bytes += memory.kv_cache;
+    report.arena_bytes += memory.arena, report.tokenizer_bytes += memory.tokenizer;
+  };
+  if (manifest.ranks.empty()) add(manifest.memory);
+  for (const bundle::RankEntry& rank : manifest.ranks) add(rank.memory);
+  return report;
+}
+
+ExportReport compiler::CompileBundle(const ExportOptions& options) {
   Report(options, "reading", 0, 1);
   const auto checkpoint = Checkpoint::Open(options.source);
   const HfConfig config = ReadConfig(options, *checkpoint);
@@ -257,20 +272,13 @@ ExportReport Export(const ExportOptions& options) {
   writer.AddFile(bundle::kGraphFile, std::as_bytes(std::span(graph_text)));
   for (const auto& [name, contents] : checkpoint->companion_files()) writer.AddFile(name, std::as_bytes(std::span(contents)));
   WriteWeights(source, parts, writer);
-  std::optional<ParityGate> parity;
+  ExportReport report = ReportOf(options, manifest, UnusedTensors(parts, *checkpoint));
   const auto gate = [&](const std::filesystem::path& bundle) {
     Report(options, "validating", 0, 1);
-    parity = options.gate(bundle);
-    return *parity;
+    report.parity = options.gate(bundle);
+    return *report.parity;
   };
   writer.Commit(manifest, options.gate ? bundle::BundleWriter::Gate(gate) : bundle::BundleWriter::Gate());
-  ExportReport report{
-      .bundle = options.output, .embeds = manifest.embedding.has_value(), .parity = std::move(parity), .notes = UnusedTensors(parts, *checkpoint)};
-  for (const RankPart& part : parts) {
-    const bundle::MemoryPlan& memory = part.entry.memory;
-    report.weights_bytes += memory.weights, report.kv_cache_bytes += memory.kv_cache;
-    report.arena_bytes += memory.arena, report.tokenizer_bytes += memory.tokenizer;
-  }
   return report;
 }
 

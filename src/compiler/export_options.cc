@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "kernels/kv_layout.h"
 #include "layers/shard.h"
 
 namespace intaglio::compiler {
@@ -23,6 +24,13 @@ std::vector<int32_t> SortedUnique(std::vector<int32_t> values, const char* optio
   const auto tail = std::ranges::unique(values);
   values.erase(tail.begin(), tail.end());
   return values;
+}
+
+DType ParseKvDType(const std::string& name) {
+  if (name.empty()) return DType::kF32;
+  const auto* dtype = std::ranges::find(kernels::kKvTypes, name, kernels::KvTypeName);
+  Require(dtype != kernels::kKvTypes.end(), ErrorCode::kInvalidArgument, "export: --kv-dtype ", name, " is not supported; f32, bf16 and int8 are");
+  return *dtype;
 }
 
 void CheckContext(int64_t tokens, int64_t max_position) {
@@ -82,6 +90,7 @@ void ResolveDispatch(const ExportOptions& options, ResolvedOptions& r) {
 
 ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model) {
   ResolvedOptions r;
+  r.kv_dtype = ParseKvDType(options.kv_dtype);
   r.max_context = options.max_context != 0 ? options.max_context : std::min(model.max_position(), kDefaultMaxContext);
   CheckContext(r.max_context, model.max_position());
 

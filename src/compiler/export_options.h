@@ -9,6 +9,7 @@
 namespace intaglio::compiler {
 
 struct ResolvedOptions {
+  DType kv_dtype = DType::kF32;
   int64_t max_context = 0;
   int32_t max_slots = 0, speculation = 0;
   int32_t tp_degree = 1, ep_degree = 1;

@@ -79,7 +79,7 @@ KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes, std::vect
       group = layout.groups.insert(layout.groups.end(), {.window = cache.window, .blocks_per_slot = blocks});
     }
     const int64_t blocks = sizes.max_slots * group->blocks_per_slot,
-                  block_bytes = kernels::KvBlockBytes(cache.kv_heads, cache.head_dim, cache.value_dim());
+                  block_bytes = kernels::KvBlockBytes(cache.kv_heads, {cache.head_dim, cache.value_dim(), sizes.kv_dtype});
     Require(static_cast<double>(blocks) * static_cast<double>(block_bytes) < kLargestPool, ErrorCode::kInvalidArgument, "export: a context of ",
             sizes.max_context, " tokens for ", sizes.max_slots,
             " sequences needs more KV cache than any machine has; lower --max-context or --max-batch");
@@ -88,6 +88,7 @@ KvLayout PlaceKvCache(const graph::Graph& graph, const KvSizes& sizes, std::vect
                              .kv_heads = cache.kv_heads,
                              .head_dim = cache.head_dim,
                              .v_dim = cache.v_dim,
+                             .dtype = sizes.kv_dtype,
                              .offset = layout.pool_bytes,
                              .bytes = bytes});
     layout.pool_bytes += bytes;

@@ -37,6 +37,7 @@ struct KvLayout {
 struct KvSizes {
   int64_t max_context = 0, max_slots = 0;
   int64_t largest_step = 0;                   // rows that one sequence may add in a step
+  DType kv_dtype = DType::kF32;               // of keys and values: f32, bf16 or i8
   int64_t speculation = 0;                    // proposed tokens of a sequence, all of which may be rejected
 };
 // Layers of one window share a block table. Full attention holds the whole context, a sliding window only the blocks in reach. A recurrent

@@ -129,15 +129,15 @@ class Lowering {
     if (v.source == graph::Source::kState) return StateOperand(v.index);
     if (!graph::IsKvCache(v)) return arena_.Operand(value);
     const bundle::KvLayer& layer = context_.kv.layers[static_cast<size_t>(v.index)];
-    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, layer.head_dim, layer.v_dim == 0 ? layer.head_dim : layer.v_dim),
-                  block_floats = block_bytes / static_cast<int64_t>(sizeof(float));
+    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, {layer.head_dim, layer.value_dim(), layer.dtype}),
+                  block_elements = block_bytes / kernels::KvElementBytes(layer.dtype);
     return {.space = bundle::Space::kKvCache,
-            .dtype = DType::kF32,
+            .dtype = layer.dtype,
             .offset = layer.offset,
             .bytes = layer.bytes,
             .rows = static_cast<int64_t>(layer.bytes) / block_bytes,
-            .cols = block_floats,
-            .stride = block_floats};
+            .cols = block_elements,
+            .stride = block_elements};
   }
 
   [[nodiscard]] Operand StateOperand(int32_t index) const {

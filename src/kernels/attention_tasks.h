@@ -1,7 +1,7 @@
 // How attention cuts a step into tasks. The queries of a task are some rows of one slot times some query heads that share one
 // key/value head, so that a KV tile is loaded once for all of them. The cut never changes a bit: every query walks its own tiles.
 //
-// Whole: a task walks all spans of its rows and writes the output. Split: a task walks one span and leaves a partial result in W,
+// Whole: a task walks all spans of its rows and writes the output. Split: a task walks a few spans and leaves a partial result of each in W,
 // stage 1 merges them; chosen where few rows look far back, so that threads share one long context.
 #pragma once
 #include <cstdint>
@@ -15,6 +15,7 @@ inline constexpr int64_t kMaxValueDim = 512;
 inline constexpr int64_t kMaxTaskQueries = 64;      // rows times heads of one attention task
 inline constexpr int64_t kMaxSplitRows = 16;        // more rows than this are never split over spans
 inline constexpr int64_t kSpanPositions = kKvTile * kKvSpanTiles;
+inline constexpr int64_t kSplitTasks = 64;          // wanted of a step that is split: enough for any number of threads to end together
 inline constexpr int64_t kPartialHeader = kLanes;   // floats before a partial output in W: its maximum, its sum, padding
 
 struct AttentionTask {
@@ -24,10 +25,11 @@ struct AttentionTask {
   int64_t first_span = 0, last_span = 0;     // inclusive
 };
 
-// Whether the step is split over spans, and the partial results that each (row, head) has room for.
+// Whether the step is split over spans, the partial results that each (row, head) has room for, and the spans of a task: those of one number
+// divided by spans_per_task. A task's first tile comes late, the others are fetched while it computes, so that few long tasks read faster.
 struct AttentionSplit {
   bool is_split = false;
-  int64_t max_spans = 0;
+  int64_t max_spans = 0, spans_per_task = 1;
 };
 
 [[nodiscard]] AttentionSplit SplitOfStep(const KernelCall& call, const StepView& step) noexcept;

@@ -8,7 +8,7 @@
 namespace intaglio::kernels {
 namespace {
 
-constexpr int64_t kMaxHeads = 4096, kMaxGroups = 64;   // keep products far from overflow
+constexpr int64_t kMaxHeads = 4096, kMaxGroups = 64, kMaxCacheBytes = int64_t{1} << 50;   // keep products far from overflow
 
 int64_t Int(const KernelCall& call, attention_params::Int index) { return call.params.ints[index]; }
 
@@ -19,10 +19,11 @@ const char* CheckCache(const KernelCall& call, const Tensor& cache) noexcept {
   if (ValueDim(call) < 1 || ValueDim(call) > kMaxValueDim) return "the value head size is not within 1 to 512";
   const int64_t group = Int(call, attention_params::kGroup);
   if (group < 0 || group >= kMaxGroups) return "the block table group is out of range";
-  if (!IsMatrix(cache)) return "the KV cache is not an f32 matrix";
+  if (!cache.is_present() || !IsKvType(cache.dtype)) return "the KV cache is neither f32 nor bf16 nor int8";
   if (cache.rows != Int(call, attention_params::kNumBlocks)) return "the KV cache has another number of blocks than the parameters";
-  const int64_t block_floats = KvBlockBytes(kv_heads, head_dim, ValueDim(call)) / static_cast<int64_t>(sizeof(float));
-  if (cache.cols != block_floats || cache.stride != block_floats) return "a block of the KV cache is not as large as its heads";
+  const int64_t block_bytes = KvBlockBytes(kv_heads, ShapeOfKv(call, cache)), block_elements = block_bytes / KvElementBytes(cache.dtype);
+  if (cache.rows < 1 || cache.rows > kMaxCacheBytes / block_bytes) return "the number of blocks of the KV cache is out of range";
+  if (cache.cols != block_elements || cache.stride != block_elements) return "a block of the KV cache is not as large as its heads";
   if (call.params.ints[kDomain] != static_cast<int64_t>(Domain::kRows)) return "attention works on rows, not on output rows";
   return nullptr;
 }

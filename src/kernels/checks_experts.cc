@@ -46,7 +46,8 @@ const char* CheckExpertMatMul(const KernelCall& call, DType dtype) noexcept {
   if (!IsSegmentation(borders, x.cols)) return "the segments do not cover K";
   if (const char* problem = CheckLeaves(call, borders)) return problem;
   const int64_t bytes = MatMulWorkspaceBytes(x.rows, x.cols, weight.dtype);
-  if (bytes > 0 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < bytes / static_cast<int64_t>(sizeof(float)))) return "the workspace is too small";
+  if (bytes > 0 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < bytes / static_cast<int64_t>(sizeof(float))))
+    return "the workspace is too small";
   return CheckDomain(call);
 }
 
@@ -187,6 +188,8 @@ const char* CheckExpertBias(const KernelCall& call) noexcept {
 
 const char* CheckExpertMatMulF32(const KernelCall& call) noexcept { return CheckExpertMatMul(call, DType::kF32); }
 const char* CheckExpertMatMulBf16(const KernelCall& call) noexcept { return CheckExpertMatMul(call, DType::kBF16); }
-const char* CheckExpertMatMulQ(const KernelCall& call) noexcept { return IsQuantized(call[2].dtype) ? CheckExpertMatMul(call, call[2].dtype) : "the weights are not quantised"; }
+const char* CheckExpertMatMulQ(const KernelCall& call) noexcept {
+  return IsQuantized(call[2].dtype) ? CheckExpertMatMul(call, call[2].dtype) : "the weights are not quantised";
+}
 
 }  // namespace intaglio::kernels

@@ -32,7 +32,8 @@ const char* CheckHeadMatMul(const KernelCall& call, DType dtype) noexcept {
   if (weight.rows != heads * NumBlocks(out.cols / heads) * kLanes) return "the weights are not one packed matrix for each head";
   if (!IsSegmentation(&call.params.ints[head_params::kBorders], weight.cols)) return "the segments do not cover K";
   const int64_t bytes = heads * MatMulWorkspaceBytes(x.rows, weight.cols, weight.dtype);
-  if (bytes > 0 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < bytes / static_cast<int64_t>(sizeof(float)))) return "the workspace is too small";
+  if (bytes > 0 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < bytes / static_cast<int64_t>(sizeof(float))))
+    return "the workspace is too small";
   return CheckDomain(call);
 }
 
@@ -62,7 +63,9 @@ int64_t HeadMatMulTasks(const KernelCall& call, const StepView& step, int stage)
 
 const char* CheckHeadMatMulF32(const KernelCall& call) noexcept { return CheckHeadMatMul(call, DType::kF32); }
 const char* CheckHeadMatMulBf16(const KernelCall& call) noexcept { return CheckHeadMatMul(call, DType::kBF16); }
-const char* CheckHeadMatMulQ(const KernelCall& call) noexcept { return IsQuantized(call[2].dtype) ? CheckHeadMatMul(call, call[2].dtype) : "the weights are not quantised"; }
+const char* CheckHeadMatMulQ(const KernelCall& call) noexcept {
+  return IsQuantized(call[2].dtype) ? CheckHeadMatMul(call, call[2].dtype) : "the weights are not quantised";
+}
 
 const char* CheckHeadConcat(const KernelCall& call) noexcept {
   const int64_t heads = NumHeads(call);

@@ -69,13 +69,9 @@ const char* CheckEmbed(const KernelCall& call, Weights kind) noexcept {
 
 }  // namespace
 
-int64_t MatMulRowBytes(int64_t k, DType dtype) {
-  return (IsQuantized(dtype) ? RoundUp(k, kLargestUnitK) : k) * static_cast<int64_t>(sizeof(float));
-}
+int64_t MatMulRowBytes(int64_t k, DType dtype) { return (IsQuantized(dtype) ? RoundUp(k, kLargestUnitK) : k) * static_cast<int64_t>(sizeof(float)); }
 
-int64_t MatMulWorkspaceBytes(int64_t rows, int64_t k, DType dtype) {
-  return rows > 1 || IsQuantized(dtype) ? rows * MatMulRowBytes(k, dtype) : 0;
-}
+int64_t MatMulWorkspaceBytes(int64_t rows, int64_t k, DType dtype) { return rows > 1 || IsQuantized(dtype) ? rows * MatMulRowBytes(k, dtype) : 0; }
 
 IndexRange Part(int64_t size, int64_t index, int64_t count) noexcept { return {size * index / count, size * (index + 1) / count}; }
 

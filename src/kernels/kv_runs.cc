@@ -39,6 +39,10 @@ int64_t ValueDim(const KernelCall& call) noexcept {
   return v_dim == 0 ? call.params.ints[attention_params::kHeadDim] : v_dim;
 }
 
+KvShape ShapeOfKv(const KernelCall& call, const Tensor& cache) noexcept {
+  return {.head_dim = call.params.ints[attention_params::kHeadDim], .v_dim = ValueDim(call), .dtype = cache.dtype};
+}
+
 int64_t PhysicalBlock(const KernelCall& call, const StepView& step, int32_t slot, int64_t tile) noexcept {
   const auto group = static_cast<size_t>(call.params.ints[attention_params::kGroup]);
   const int64_t max_blocks = step.max_blocks[group];

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/kernel.h"
+#include "kernels/kv_layout.h"
 
 namespace intaglio::kernels {
 
@@ -16,6 +17,8 @@ struct KvRun {
 [[nodiscard]] KvRun FindKvRun(const KernelCall& call, const StepView& step, int64_t run_index) noexcept;
 // Columns of a value head: those of a key head unless the call says otherwise.
 [[nodiscard]] int64_t ValueDim(const KernelCall& call) noexcept;
+// How a head of the call's cache is stored.
+[[nodiscard]] KvShape ShapeOfKv(const KernelCall& call, const Tensor& cache) noexcept;
 // The physical block of a slot's tile, or -1 if the table names none within the pool.
 [[nodiscard]] int64_t PhysicalBlock(const KernelCall& call, const StepView& step, int32_t slot, int64_t tile) noexcept;
 

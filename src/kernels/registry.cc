@@ -6,11 +6,11 @@
 
 namespace intaglio::kernels {
 
-#define INTAGLIO_DOT_LEVEL(isa)                                                                                      \
-  namespace isa {                                                                                                    \
-  void MatMulQ(const KernelCall&, const StepView&, int stage, int64_t task, std::byte* scratch) noexcept;           \
-  void ExpertMatMulQ(const KernelCall&, const StepView&, int stage, int64_t task, std::byte* scratch) noexcept;     \
-  void HeadMatMulQ(const KernelCall&, const StepView&, int stage, int64_t task, std::byte* scratch) noexcept;       \
+#define INTAGLIO_DOT_LEVEL(isa)                                                                                 \
+  namespace isa {                                                                                               \
+  void MatMulQ(const KernelCall&, const StepView&, int stage, int64_t task, std::byte* scratch) noexcept;       \
+  void ExpertMatMulQ(const KernelCall&, const StepView&, int stage, int64_t task, std::byte* scratch) noexcept; \
+  void HeadMatMulQ(const KernelCall&, const StepView&, int stage, int64_t task, std::byte* scratch) noexcept;   \
   }
 INTAGLIO_DOT_LEVEL(avxvnni)
 INTAGLIO_DOT_LEVEL(avx512vnni)
@@ -37,8 +37,7 @@ std::vector<Kernel> WithDot(std::span<const Kernel> level, const DotKernels& dot
 
 std::span<const Kernel> AllKernels(Isa isa) noexcept {
   static const std::vector<Kernel> kAvxVnni = WithDot(avx2::Table(), {avxvnni::MatMulQ, avxvnni::ExpertMatMulQ, avxvnni::HeadMatMulQ});
-  static const std::vector<Kernel> kAvx512Vnni =
-      WithDot(avx512::Table(), {avx512vnni::MatMulQ, avx512vnni::ExpertMatMulQ, avx512vnni::HeadMatMulQ});
+  static const std::vector<Kernel> kAvx512Vnni = WithDot(avx512::Table(), {avx512vnni::MatMulQ, avx512vnni::ExpertMatMulQ, avx512vnni::HeadMatMulQ});
   switch (isa) {
     case Isa::kScalar:
       return scalar::Table();

@@ -9,7 +9,9 @@
 #include "base/mapped_file.h"
 #include "base/strings.h"
 #include "bundle/bundle.h"
+#include "bundle/costs.h"
 #include "kernels/attention_table.h"
+#include "kernels/kv_layout.h"
 #include "runtime/labelled_text.h"
 
 namespace intaglio {
@@ -96,14 +98,16 @@ void DescribeKvCache(const Manifest& m, LabelledText& text) {
   for (size_t group = 0; group < m.kv_groups.size(); ++group) {
     uint64_t bytes = 0;
     std::vector<size_t> layers;
+    DType dtype = DType::kF32;
     for (size_t layer = 0; layer < m.kv_layers.size(); ++layer) {
       if (m.kv_layers[layer].group != static_cast<int32_t>(group)) continue;
+      dtype = m.kv_layers[layer].dtype;
       bytes += m.kv_layers[layer].bytes;
       layers.push_back(layer);
     }
     const bundle::KvGroup& g = m.kv_groups[group];
     text.Line(StrCat("group ", group), g.window == 0 ? "full attention" : StrCat("window of ", g.window), ", ", g.blocks_per_slot, " blocks a slot, ",
-              FormatBytes(bytes), ", layers ", Join(layers));
+              FormatBytes(bytes), " of ", kernels::KvTypeName(dtype), ", layers ", Join(layers));
   }
   DescribeStates(m, text);
 }
@@ -136,17 +140,44 @@ void DescribeFiles(const Manifest& m, LabelledText& text) {
   for (const auto& [name, file] : m.files) text.Line(name, Right(FormatBytes(file.bytes)), "  ", file.hash);
 }
 
+void DescribeAccuracy(const TextAccuracy& accuracy, LabelledText& text) {
+  text.Line("reference", accuracy.reference);
+  text.Line("judged", accuracy.tokens, " tokens, in ", accuracy.windows, accuracy.windows == 1 ? " window" : " windows", " of ", accuracy.context);
+  text.Line("KL divergence", "mean ", accuracy.kl_mean, ", 99 % below ", accuracy.kl_p99, ", worst ", accuracy.kl_worst, " nats");
+  text.Line("same likeliest token", 100 * accuracy.top1_agreement, " %");
+  text.Line("perplexity", accuracy.perplexity, ", reference ", accuracy.reference_perplexity, ", ratio ", accuracy.perplexity_ratio());
+}
+
 // What export --validate found.
 void DescribeParity(const Manifest& m, LabelledText& text) {
   if (!m.parity) return;
   const ParityGate& gate = *m.parity;
-  text.Heading(StrCat("Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
-  text.Line("capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
-  text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
-  text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  text.Heading(
+      StrCat(gate.text ? "Accuracy on a text: " : "Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
+  text.Line(gate.text ? "text" : "capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
+  if (gate.text) {
+    DescribeAccuracy(*gate.text, text);
+  } else {
+    text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
+    text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  }
   for (const GateCheck& check : gate.checks) {
     text.Line(check.kind, check.is_ok ? "ok" : "MISS", ", ", check.count, check.count == 1 ? " check" : " checks", ", worst ", check.worst,
               ", allowed ", check.tolerance);
+  }
+}
+
+// What bench --all --store measured, a line for each graph of each machine.
+void DescribeCosts(const std::vector<CostTable>& tables, LabelledText& text) {
+  for (const CostTable& table : tables) {
+    text.Heading(
+        StrCat("Cost of a step, in milliseconds: ", table.cpu, ", ", table.isa, ", ", table.threads, table.threads == 1 ? " thread" : " threads"));
+    std::map<std::pair<StepKind, int32_t>, std::string> lines;
+    for (const StepCost& cost : table.steps) {
+      std::string& line = lines[{cost.kind, cost.rows}];
+      line += StrCat(line.empty() ? "" : ", ", cost.seconds * 1e3, " at depth ", cost.depth);
+    }
+    for (const auto& [graph, line] : lines) text.Line(StrCat(Name(graph.first), ", ", graph.second), line);
   }
 }
 
@@ -203,7 +234,8 @@ std::string Json(const Bundle& bundle) {
     plans.push_back(StrCat(R"({"phase": ")", Name(plan.phase), R"(", "rows": )", plan.rows, R"(, "outputs": )", plan.outputs, R"(, "calls": )",
                            plan.calls.size(), R"(, "arena_bytes": )", plan.arena_bytes, '}'));
   }
-  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), "]}\n");
+  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), R"(], "costs": )",
+                bundle::ToJson(ReadCosts(bundle.path)), "}\n");
 }
 
 std::string Summary(const std::vector<Bundle>& ranks) {
@@ -214,6 +246,7 @@ std::string Summary(const std::vector<Bundle>& ranks) {
   DescribeKvCache(bundle.manifest, text);
   DescribeGraphs(ranks, text);
   DescribeParity(bundle.manifest, text);
+  DescribeCosts(ReadCosts(bundle.path), text);
   DescribeFiles(bundle.manifest, text);
   return std::move(text).str();
 }
@@ -227,9 +260,10 @@ std::string Memory(const Manifest& manifest) {
 }  // namespace
 
 std::string Inspect(const std::filesystem::path& path, InspectView view) {
+  const bool verifies = view != InspectView::kMemory;
   std::vector<Bundle> ranks;
-  ranks.push_back(Bundle::Open(path));
-  for (int rank = 1; rank < ranks.front().manifest.tp_degree; ++rank) ranks.push_back(Bundle::Open(path, /*verify_checksums=*/true, rank));
+  ranks.push_back(Bundle::Open(path, verifies));
+  for (int rank = 1; rank < ranks.front().manifest.tp_degree; ++rank) ranks.push_back(Bundle::Open(path, verifies, rank));
   const Bundle& bundle = ranks.front();
   switch (view) {
     case InspectView::kSummary:

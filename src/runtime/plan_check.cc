@@ -119,7 +119,8 @@ class CallChecker {
     Require(kv_heads > 0 && kv_heads < kPlausible && head_dim > 0 && head_dim < kPlausible && v_dim > 0 && v_dim < kPlausible &&
                 blocks < (int64_t{1} << 40),
             "has KV heads ", kv_heads, " x ", head_dim);
-    const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, head_dim, v_dim));
+    Require(kernels::IsKvType(cache.dtype), "has a KV cache of ", Name(cache.dtype));
+    const auto block_bytes = static_cast<uint64_t>(kernels::KvBlockBytes(kv_heads, {head_dim, v_dim, cache.dtype}));
     Require(cache.bytes / block_bytes >= static_cast<uint64_t>(blocks), "has ", cache.bytes, " bytes of KV cache for ", blocks, " blocks of ",
             block_bytes);
   }

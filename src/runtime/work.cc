@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "bundle/bundle.h"
+#include "kernels/kv_layout.h"
 #include "kernels/params.h"
 #include "runtime/batch.h"
 
@@ -43,14 +44,15 @@ double MatrixBytes(const Plan& plan) {
 
 // Of one sequence in one step, whose last token is the `length`-th.
 double CacheBytes(const Manifest& manifest, int64_t length) {
-  int64_t floats = 0;
+  double bytes = 0;
   for (const bundle::KvLayer& layer : manifest.kv_layers) {
     const int64_t window = manifest.kv_groups[static_cast<size_t>(layer.group)].window;
     const int64_t visible = window == 0 ? length : std::min(length, window);
-    floats += visible * layer.kv_heads * (layer.head_dim + (layer.v_dim == 0 ? layer.head_dim : layer.v_dim));
+    const int64_t block_bytes = kernels::KvBlockBytes(layer.kv_heads, {layer.head_dim, layer.value_dim(), layer.dtype});
+    bytes += static_cast<double>(visible * block_bytes) / kernels::kKvTile;
   }
-  for (const bundle::StateEntry& state : manifest.states) floats += state.floats;
-  return static_cast<double>(floats) * sizeof(float);
+  for (const bundle::StateEntry& state : manifest.states) bytes += static_cast<double>(state.floats) * sizeof(float);
+  return bytes;
 }
 
 }  // namespace

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <functional>
+#include <span>
 
+#include "base/hash.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/bundle/small_bundle.h"
 
@@ -62,6 +65,30 @@ TEST(Bundle, OpensWithoutHashingWhenAsked) {
   WriteBundle(MakeSmallBundle(), folder.path() / "b");
   folder.Write("b/tokenizer.json", "zz");
   EXPECT_NO_THROW((void)Bundle::Open(folder.path() / "b", /*verify_checksums=*/false));
+}
+
+// A file that changes and keeps its time: who reads it sees that.
+TEST(Bundle, ReadsALargeFileOnceToVerifyIt) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "b", file = path / "tokenizer.json";
+  WriteBundle(MakeSmallBundle(), path);
+  std::string bytes(2 << 20, 'x');
+  Manifest manifest = Bundle::Open(path).manifest;
+  manifest.files["tokenizer.json"] = {.bytes = bytes.size(), .hash = HashHex(std::as_bytes(std::span(bytes)))};
+  std::ofstream(path / kManifestFile) << ToJson(manifest);
+  const auto time = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  const auto write = [&] {
+    std::ofstream(file, std::ios::binary) << bytes;
+    fs::last_write_time(file, time);
+  };
+  write();
+  const KnownHashes known(folder.path() / "cache");
+  const auto open = [&](const KnownHashes& hashes) { (void)Bundle::Open(path, /*verify_checksums=*/true, /*rank=*/0, {}, hashes); };
+  open(known);
+  bytes.back() = 'y';
+  write();
+  EXPECT_NO_THROW(open(known));
+  EXPECT_TRUE(Contains(MessageOf(ErrorCode::kDataLoss, [&] { open(KnownHashes()); }), "tokenizer.json: corrupted"));
 }
 
 TEST(Bundle, ReachesForNoFileOutsideOfItsDirectory) {

@@ -15,6 +15,17 @@ def test_prints_the_memory_plan_that_inspect_prints(tmp_path):
     assert "\033[" not in result.stderr + result.stdout  # nothing is coloured or redrawn where no terminal reads it
 
 
+def test_kv_dtype_sets_the_type_of_the_cache(tmp_path):
+    sizes = {}
+    for kv_dtype in ("f32", "bf16", "int8"):
+        bundle = export(FIXTURES / "llama-tiny", tmp_path / kv_dtype, "--kv-dtype", kv_dtype)
+        assert f" of {kv_dtype}, layers" in intaglio("inspect", bundle).stdout
+        sizes[kv_dtype] = json.loads(intaglio("inspect", bundle, "--json").stdout)["manifest"]["memory"]["kv_cache"]
+    assert sizes["f32"] == 2 * sizes["bf16"] > 2 * sizes["int8"]
+    refused = intaglio("export", FIXTURES / "llama-tiny", tmp_path / "out", "--kv-dtype", "f16")
+    assert refused.returncode != 0 and "--kv-dtype" in refused.stderr
+
+
 def test_an_existing_bundle_is_kept_unless_forced(tmp_path):
     bundle = export(FIXTURES / "llama-tiny", tmp_path / "out")
     before = {p.name: p.read_bytes() for p in bundle.iterdir()}

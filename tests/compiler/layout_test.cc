@@ -118,7 +118,7 @@ TEST(PlaceKvCache, LayersTileThePoolExactly) {
   for (const bundle::KvLayer& layer : kv.layers) {
     EXPECT_EQ(layer.offset, end);
     const int64_t blocks = 3 * kv.groups[static_cast<size_t>(layer.group)].blocks_per_slot;
-    EXPECT_EQ(layer.bytes, static_cast<uint64_t>(blocks * kernels::KvBlockBytes(2, 24, 24)));
+    EXPECT_EQ(layer.bytes, static_cast<uint64_t>(blocks * kernels::KvBlockBytes(2, {24, 24})));
     end += layer.bytes;
   }
   EXPECT_EQ(kv.pool_bytes, end);

@@ -53,14 +53,15 @@ void ExpectSameOutputs(const std::vector<Sequence>& a, const std::vector<Sequenc
   for (size_t slot = 0; slot < a.size(); ++slot) EXPECT_TRUE(SameBits(a[slot].out, b[slot].out)) << what << ", slot " << slot;
 }
 
-// One query of one head, in double.
+// One query of one head over what the cache holds, in double.
 std::vector<double> Reference(const Heads& h, const Sequence& s, int64_t position, int64_t head) {
   const int64_t d = h.head_dim, v_dim = h.value_dim(), kv_head = head / (h.heads / h.kv_heads), first = h.FirstVisible(position);
   std::vector<double> scores, out(static_cast<size_t>(v_dim), 0.0);
   double maximum = -INFINITY, sum = 0.0;
   for (int64_t p = first; p <= position; ++p) {
+    const std::vector<double> keys = Stored(h.kv_dtype, s.k.row(p) + kv_head * d, d);
     double score = 0.0;
-    for (int64_t i = 0; i < d; ++i) score += static_cast<double>(s.q.row(position)[head * d + i]) * s.k.row(p)[kv_head * d + i];
+    for (int64_t i = 0; i < d; ++i) score += static_cast<double>(s.q.row(position)[head * d + i]) * keys[static_cast<size_t>(i)];
     score /= std::sqrt(static_cast<double>(d));
     scores.push_back(h.softcap == 0 ? score : h.softcap * std::tanh(score / h.softcap));
     maximum = std::max(maximum, scores.back());
@@ -68,8 +69,9 @@ std::vector<double> Reference(const Heads& h, const Sequence& s, int64_t positio
   for (double& score : scores) sum += score = std::exp(score - maximum);
   if (h.has_sinks) sum += std::exp(h.Sink(head) - maximum);
   for (int64_t p = first; p <= position; ++p) {
+    const std::vector<double> values = Stored(h.kv_dtype, s.v.row(p) + kv_head * v_dim, v_dim);
     const double weight = scores[static_cast<size_t>(p - first)] / sum;
-    for (int64_t i = 0; i < v_dim; ++i) out[static_cast<size_t>(i)] += weight * s.v.row(p)[kv_head * v_dim + i];
+    for (int64_t i = 0; i < v_dim; ++i) out[static_cast<size_t>(i)] += weight * values[static_cast<size_t>(i)];
   }
   return out;
 }
@@ -89,7 +91,8 @@ TEST_P(AttentionShapes, MatchesDouble) {
       }
     }
   }
-  EXPECT_LE(worst, 3e-6);
+  // Queries and weights are rounded to 15 bits where the cache is int8.
+  EXPECT_LE(worst, h.kv_dtype == DType::kI8 ? 2e-4 : 3e-6);
 }
 
 TEST_P(AttentionShapes, GivesTheSameBitsAtEveryLevel) {
@@ -122,16 +125,23 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionShapes,
                                          Heads{.heads = 4, .kv_heads = 1, .head_dim = 40, .window = 0, .v_dim = 32},
                                          Heads{.heads = 3, .kv_heads = 1, .head_dim = 70, .window = 0, .v_dim = 9},
                                          Heads{.heads = 2, .kv_heads = 1, .head_dim = 576, .window = 0, .v_dim = 512}),
-                         [](const auto& info) {
-                           return "heads" + std::to_string(info.param.heads) + "on" + std::to_string(info.param.kv_heads) + "dim" +
-                                  std::to_string(info.param.head_dim) + (info.param.v_dim == 0 ? "" : "v" + std::to_string(info.param.v_dim)) +
-                                  "window" + std::to_string(info.param.window) +
-                                  (info.param.chunk == 0 ? "" : "chunk" + std::to_string(info.param.chunk)) +
-                                  (info.param.softcap == 0 ? "" : "softcap") + (info.param.has_sinks ? "sinks" : "");
-                         });
+                         [](const auto& info) { return NameOf(info.param); });
+
+std::vector<Heads> OtherCaches() {
+  std::vector<Heads> shapes;
+  for (const Heads& h : {Heads{8, 2, 64, 0}, Heads{4, 4, 80, 17}, Heads{3, 1, 25, 0}, Heads{14, 2, 64, 100},
+                         Heads{.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 0, .softcap = 1.5f},
+                         Heads{.heads = 8, .kv_heads = 2, .head_dim = 32, .window = 0, .has_sinks = true},
+                         Heads{.heads = 4, .kv_heads = 2, .head_dim = 48, .window = 0, .chunk = 101},
+                         Heads{.heads = 2, .kv_heads = 1, .head_dim = 576, .window = 0, .v_dim = 512}}) {
+    for (DType dtype : {DType::kBF16, DType::kI8}) shapes.push_back(WithCache(h, dtype));
+  }
+  return shapes;
+}
+INSTANTIATE_TEST_SUITE_P(OtherCaches, AttentionShapes, testing::ValuesIn(OtherCaches()), [](const auto& info) { return NameOf(info.param); });
 
 constexpr Heads kFull{8, 2, 64, 0}, kSliding{4, 2, 24, 70};
-// One of each row of the dispatch table, but that of plain scores.
+// One of each row of the dispatch table, but that of plain scores; and all of them over every type of cache.
 constexpr Heads kKinds[]{{.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 70, .softcap = 1.5f},
                          {.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 70, .has_sinks = true},
                          {.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 0, .chunk = 90},
@@ -139,6 +149,9 @@ constexpr Heads kKinds[]{{.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 7
 std::vector<Heads> AllKinds() {
   std::vector<Heads> kinds{kFull, kSliding};
   kinds.insert(kinds.end(), std::begin(kKinds), std::end(kKinds));
+  for (size_t i = 0; i < 2 + std::size(kKinds); ++i) {
+    for (DType dtype : {DType::kBF16, DType::kI8}) kinds.push_back(WithCache(kinds[i], dtype));
+  }
   return kinds;
 }
 
@@ -293,6 +306,11 @@ TEST(Attention, CheckRefusesWhatDoesNotFit) {
   call.params.floats[attention_params::kSoftcap] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_NE(kernel->check(call), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kNumBlocks, 1 << 20)), nullptr);
+  for (DType dtype : {DType::kF16, DType::kI8, DType::kQ8_0}) {
+    call = good;
+    call.operands[2].dtype = dtype;
+    EXPECT_NE(kernel->check(call), nullptr) << dtype;
+  }
 }
 
 TEST(Attention, AWorkspaceThatIsTooSmallIsNotUsed) {

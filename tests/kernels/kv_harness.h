@@ -17,7 +17,9 @@ struct Heads {
   float softcap = 0;
   bool has_sinks = false;
   bool both_ways = false;   // a sequence is then one step
+  DType kv_dtype = DType::kF32;
   [[nodiscard]] int64_t value_dim() const { return v_dim == 0 ? head_dim : v_dim; }
+  [[nodiscard]] KvShape kv_shape() const { return {head_dim, value_dim(), kv_dtype}; }
   // First position that a query sees.
   [[nodiscard]] int64_t FirstVisible(int64_t position) const {
     if (chunk != 0) return position / chunk * chunk;
@@ -37,9 +39,35 @@ struct Sequence {
         out(length, h.heads * h.value_dim()) {}
 };
 
+// A head's elements as a cache of the type holds them: rounded to bf16, or to 127 steps of its largest.
+inline std::vector<double> Stored(DType dtype, const float* row, int64_t n) {
+  std::vector<double> stored(row, row + n);
+  if (dtype == DType::kBF16) std::transform(row, row + n, stored.begin(), [](float x) { return Bf16ToF32(F32ToBf16(x)); });
+  if (dtype == DType::kI8) {
+    float largest = 0;
+    for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(row[i]));
+    std::transform(row, row + n, stored.begin(), [&](float x) { return std::nearbyint(double{x} * (127.0f / largest)) * (largest / 127.0f); });
+  }
+  return stored;
+}
+
 struct StepRow {
   int32_t slot, position;
 };
+
+// What a test is called that runs with these heads.
+inline std::string NameOf(const Heads& h) {
+  return "heads" + std::to_string(h.heads) + "on" + std::to_string(h.kv_heads) + "dim" + std::to_string(h.head_dim) +
+         (h.v_dim == 0 ? "" : "v" + std::to_string(h.v_dim)) + "window" + std::to_string(h.window) +
+         (h.chunk == 0 ? "" : "chunk" + std::to_string(h.chunk)) + (h.softcap == 0 ? "" : "softcap") + (h.has_sinks ? "sinks" : "") +
+         (h.kv_dtype == DType::kF32 ? "" : std::string(Name(h.kv_dtype)));
+}
+
+// The same heads over another cache.
+inline Heads WithCache(Heads heads, DType dtype) {
+  heads.kv_dtype = dtype;
+  return heads;
+}
 
 // A pool of blocks, block tables and the two kernels that use them.
 class KvWorld {
@@ -62,6 +90,11 @@ class KvWorld {
   }
 
   [[nodiscard]] const Matrix& pool() const { return pool_; }
+  // As an operand of the cache's type.
+  [[nodiscard]] Tensor cache() const {
+    const int64_t elements = KvBlockBytes(heads_.kv_heads, heads_.kv_shape()) / KvElementBytes(heads_.kv_dtype);
+    return {pool_.tensor().data, pool_.rows(), elements, elements, heads_.kv_dtype};
+  }
   [[nodiscard]] int32_t block(int32_t slot, int32_t tile) const { return table_[static_cast<size_t>(slot * kMaxBlocks + tile)]; }
   [[nodiscard]] const StepView& view() const { return view_; }
 
@@ -96,9 +129,9 @@ class KvWorld {
     }
   }
 
-  [[nodiscard]] KernelCall WriteCall(const Matrix& k, const Matrix& v) const { return WithParams(Call({pool_.tensor(), k.tensor(), v.tensor()})); }
+  [[nodiscard]] KernelCall WriteCall(const Matrix& k, const Matrix& v) const { return WithParams(Call({cache(), k.tensor(), v.tensor()})); }
   [[nodiscard]] KernelCall AttendCall(const Matrix& out, const Matrix& q) const {
-    return WithParams(Call({out.tensor(), q.tensor(), pool_.tensor(), Tensor{}, heads_.has_sinks ? sinks_.tensor() : Tensor{}}));
+    return WithParams(Call({out.tensor(), q.tensor(), cache(), Tensor{}, heads_.has_sinks ? sinks_.tensor() : Tensor{}}));
   }
 
   // Makes view() a step of these rows: blocks are assigned where needed, and dropped where the window has left them behind.
@@ -137,7 +170,7 @@ class KvWorld {
     if (entry >= 0) free_.push_back(entry);
     entry = -1;
   }
-  [[nodiscard]] static int64_t BlockFloats(const Heads& h) { return KvBlockBytes(h.kv_heads, h.head_dim, h.value_dim()) / 4; }
+  [[nodiscard]] static int64_t BlockFloats(const Heads& h) { return KvBlockBytes(h.kv_heads, h.kv_shape()) / 4; }
   [[nodiscard]] KernelCall WithParams(KernelCall call) const {
     using namespace attention_params;
     call.params.ints[kHeads] = heads_.heads;

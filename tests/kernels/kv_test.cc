@@ -6,6 +6,27 @@ namespace {
 constexpr uint32_t kSeed = 5;
 constexpr Heads kHeads{.heads = 4, .kv_heads = 2, .head_dim = 24, .window = 0};
 
+constexpr DType kTypes[]{DType::kF32, DType::kBF16, DType::kI8};
+
+// The element at tile position p of a head of 24 that begins at `tile`, as the layout says; without the scale of int8.
+template <typename T>
+T KeyAt(const std::byte* tile, int64_t per_lane, int64_t p, int64_t d) {
+  return reinterpret_cast<const T*>(tile)[p / 16 * 24 * 16 + d / per_lane * 16 * per_lane + p % 16 * per_lane + d % per_lane];
+}
+template <typename T>
+T ValueAt(const std::byte* tile, int64_t per_lane, int64_t p, int64_t d) {
+  return reinterpret_cast<const T*>(tile)[d / 16 * 64 * 16 + p / per_lane * 16 * per_lane + d % 16 * per_lane + p % per_lane];
+}
+
+// What the cache holds of a key and a value.
+std::pair<double, double> ElementAt(const Heads& h, const std::byte* tile, int64_t p, int64_t d) {
+  const std::byte* values = tile + KTileBytes(h.kv_shape());
+  if (h.kv_dtype == DType::kF32) return {KeyAt<float>(tile, 1, p, d), ValueAt<float>(values, 1, p, d)};
+  if (h.kv_dtype == DType::kBF16) return {Bf16ToF32(KeyAt<uint16_t>(tile, 2, p, d)), Bf16ToF32(ValueAt<uint16_t>(values, 2, p, d))};
+  const auto* scales = reinterpret_cast<const float*>(values + VTileBytes(h.kv_shape()));
+  return {double{scales[p]} * KeyAt<int8_t>(tile, 2, p, d), double{scales[64 + p]} * ValueAt<int8_t>(values, 2, p, d)};
+}
+
 std::vector<Sequence> Sequences(std::initializer_list<int64_t> lengths) {
   std::mt19937 random(kSeed);
   std::vector<Sequence> sequences;
@@ -19,33 +40,61 @@ void AddRows(int32_t slot, int32_t begin, int32_t end, std::vector<StepRow>* row
 
 TEST(KvWrite, PutsEveryPositionWhereTheLayoutSays) {
   std::vector<Sequence> sequences = Sequences({70, 130});
-  for (Isa isa : SupportedIsas()) {
-    KvWorld world(kHeads, 2, kSeed);
-    std::vector<StepRow> rows;
-    AddRows(0, 0, 70, &rows);
-    AddRows(1, 0, 130, &rows);
-    world.Step(isa, rows, sequences, false, kSeed);
-    for (const auto [slot, position] : rows) {
-      const float* tile = world.pool().row(world.block(slot, position / kKvTile));
-      const Sequence& s = sequences[static_cast<size_t>(slot)];
-      const int64_t p = position % kKvTile;
-      for (int64_t head = 0; head < kHeads.kv_heads; ++head, tile += KvHeadFloats(24, 24)) {
-        for (int64_t d = 0; d < 24; ++d) {
-          ASSERT_EQ(tile[p / 16 * 24 * 16 + d * 16 + p % 16], s.k.row(position)[head * 24 + d]) << Name(isa);
-          ASSERT_EQ(tile[KTileFloats(24) + d / 16 * 64 * 16 + p * 16 + d % 16], s.v.row(position)[head * 24 + d]) << Name(isa);
+  std::vector<StepRow> rows;
+  AddRows(0, 0, 70, &rows);
+  AddRows(1, 0, 130, &rows);
+  for (DType dtype : kTypes) {
+    for (Isa isa : SupportedIsas()) {
+      const Heads h = WithCache(kHeads, dtype);
+      KvWorld world(h, 2, kSeed);
+      world.Step(isa, rows, sequences, false, kSeed);
+      for (const auto [slot, position] : rows) {
+        const auto* tile = reinterpret_cast<const std::byte*>(world.pool().row(world.block(slot, position / kKvTile)));
+        const Sequence& s = sequences[static_cast<size_t>(slot)];
+        for (int64_t head = 0; head < h.kv_heads; ++head, tile += KvHeadBytes(h.kv_shape())) {
+          const std::vector<double> keys = Stored(dtype, s.k.row(position) + head * 24, 24),
+                                    values = Stored(dtype, s.v.row(position) + head * 24, 24);
+          for (int64_t d = 0; d < 24; ++d) {
+            const auto [key, value] = ElementAt(h, tile, position % kKvTile, d);
+            ASSERT_EQ(key, keys[static_cast<size_t>(d)]) << Name(isa) << ' ' << dtype;
+            ASSERT_EQ(value, values[static_cast<size_t>(d)]) << Name(isa) << ' ' << dtype;
+          }
         }
       }
     }
   }
 }
 
+TEST(KvWrite, WritesTheSameBytesAtEveryLevel) {
+  std::vector<Sequence> sequences = Sequences({70});
+  std::vector<StepRow> rows;
+  AddRows(0, 0, 70, &rows);
+  std::fill_n(sequences[0].k.row(3), 24, 0.0f);                                         // a head without a scale
+  sequences[0].k.row(4)[5] = sequences[0].v.row(5)[30] = std::numeric_limits<float>::infinity();
+  sequences[0].k.row(6)[7] = sequences[0].v.row(7)[7] = std::numeric_limits<float>::quiet_NaN();
+  std::fill_n(sequences[0].v.row(8), 24, 1e-38f);
+  for (DType dtype : kTypes) {
+    KvWorld expected(WithCache(kHeads, dtype), 1, kSeed);
+    expected.Step(Isa::kScalar, rows, sequences, false, kSeed);
+    for (Isa isa : SupportedIsas()) {
+      KvWorld world(WithCache(kHeads, dtype), 1, kSeed);
+      world.Step(isa, rows, sequences, false, kSeed);
+      EXPECT_TRUE(SameBits(world.pool(), expected.pool())) << Name(isa) << ' ' << dtype;
+    }
+  }
+}
+
 TEST(KvWrite, AFirstPositionClearsTheWholeBlock) {
-  std::vector<Sequence> sequences = Sequences({2});
-  KvWorld world(kHeads, 1, kSeed);   // full of NaN
-  world.Step(SupportedIsas().back(), {{0, 0}, {0, 1}}, sequences, false, kSeed);
-  const float* tile = world.pool().row(world.block(0, 0));
-  for (int64_t i = 0; i < world.pool().cols(); ++i) ASSERT_FALSE(std::isnan(tile[i])) << i;
-  EXPECT_EQ(tile[2], 0.0f);   // key of position 2
+  for (DType dtype : kTypes) {
+    std::vector<Sequence> sequences = Sequences({2});
+    const Heads h = WithCache(kHeads, dtype);
+    KvWorld world(h, 1, kSeed), other(h, 1, kSeed);   // full of NaN
+    std::fill_n(other.pool().row(0), other.pool().rows() * other.pool().cols(), 7.0f);
+    for (KvWorld* w : {&world, &other}) w->Step(SupportedIsas().back(), {{0, 0}, {0, 1}}, sequences, false, kSeed);
+    const float *block = world.pool().row(world.block(0, 0)), *same = other.pool().row(other.block(0, 0));
+    EXPECT_EQ(std::memcmp(block, same, static_cast<size_t>(world.pool().cols()) * 4), 0) << dtype;
+    EXPECT_EQ(ElementAt(h, reinterpret_cast<const std::byte*>(block), 2, 0), (std::pair{0.0, 0.0}));
+  }
 }
 
 TEST(KvWrite, LeavesOtherBlocksAndEarlierPositionsAlone) {
@@ -94,6 +143,9 @@ TEST(KvWrite, CheckRefusesWhatDoesNotFit) {
   EXPECT_NE(kernel->check(with(attention_params::kHeadDim, INT64_MAX)), nullptr);
   EXPECT_NE(kernel->check(with(attention_params::kGroup, -1)), nullptr);
   EXPECT_NE(kernel->check(with(kDomain, 1)), nullptr);
+  KernelCall wider = good;
+  wider.operands[0].dtype = DType::kI8;   // blocks as large as those of f32, in elements
+  EXPECT_NE(kernel->check(wider), nullptr);
 }
 
 }  // namespace

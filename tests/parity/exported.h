@@ -22,15 +22,17 @@ struct Degrees {
   std::string dispatch = "auto";   // of experts' results
 };
 
-// The bundle of (fixture, dtype): 8 slots, chunks of 1, 3, 16 and 64, batches of 1, 2, 4 and 8, speculation of 3.
-inline std::filesystem::path ExportedBundle(const std::string& fixture, const std::string& dtype, Degrees degrees = {}) {
+// The bundle of (fixture, dtype of weights and of the KV cache): 8 slots, chunks of 1, 3, 16 and 64, batches of 1, 2, 4 and 8, speculation of 3.
+inline std::filesystem::path ExportedBundle(const std::string& fixture, const std::string& dtype, Degrees degrees = {},
+                                            const std::string& kv_dtype = "f32") {
   static const TemporaryFolder root;
-  const std::filesystem::path bundle =
-      root.path() / (fixture + "." + dtype + "." + std::to_string(degrees.tp) + "." + std::to_string(degrees.ep) + "." + degrees.dispatch);
+  const std::filesystem::path bundle = root.path() / (fixture + "." + dtype + "." + std::to_string(degrees.tp) + "." + std::to_string(degrees.ep) +
+                                                      "." + degrees.dispatch + "." + kv_dtype);
   if (!std::filesystem::exists(bundle)) {
     Export({.source = FixturePath(fixture),
             .output = bundle,
             .weights = dtype,
+            .kv_dtype = kv_dtype,
             .max_context = 192,
             .max_batch = 8,
             .prefill_buckets = {1, 3, 16, 64},

@@ -13,13 +13,15 @@ namespace intaglio::test {
 namespace {
 
 struct Case {
-  std::string fixture, dtype;
+  std::string fixture, dtype, kv_dtype = "f32";
+  // As digests and tests are called.
+  [[nodiscard]] std::string name() const { return fixture + "." + dtype + (kv_dtype == "f32" ? "" : "." + kv_dtype); }
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.fixture << ' ' << c.dtype; }
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name(); }
 
 class OneAnswer : public testing::TestWithParam<Case> {
  protected:
-  OneAnswer() : bundle_(ExportedBundle(GetParam().fixture, GetParam().dtype)), tokens_(LongSequence(GetParam().fixture)) {}
+  OneAnswer() : bundle_(ExportedBundle(GetParam().fixture, GetParam().dtype, {}, GetParam().kv_dtype)), tokens_(LongSequence(GetParam().fixture)) {}
 
   [[nodiscard]] std::unique_ptr<Engine> Load(int threads = 2, const std::string& isa = {}) const {
     return Engine::Load(bundle_, {.threads = threads, .isa = isa, .verify_checksums = false});
@@ -173,7 +175,7 @@ TEST_P(OneAnswer, InstructionSetsDoNotMatter) {
 TEST_P(OneAnswer, TheBitsAreThoseOfEveryOtherMachine) {
   std::vector<float> all;
   for (const auto& [position, values] : Reference()) all.insert(all.end(), values.begin(), values.end());
-  ExpectDigest("digests.json", GetParam().fixture + "." + GetParam().dtype, all);
+  ExpectDigest("digests.json", GetParam().name(), all);
 }
 
 std::vector<Case> AllCases() {
@@ -181,11 +183,20 @@ std::vector<Case> AllCases() {
   for (const char* fixture : kDecoderFixtures) {
     for (const char* dtype : {"f32", "bf16"}) cases.push_back({fixture, dtype});
   }
+  // Plain attention, windows, softcap, sinks, chunks and the latent of DeepSeek.
+  for (const auto& [fixture, kv_dtype] : {std::pair{"llama-tiny", "bf16"},
+                                          {"gemma3-text-tiny", "int8"},
+                                          {"gemma2-tiny", "bf16"},
+                                          {"gpt-oss-tiny", "int8"},
+                                          {"llama4-text-tiny", "bf16"},
+                                          {"deepseek-v3-tiny", "int8"}}) {
+    cases.push_back({fixture, "f32", kv_dtype});
+  }
   return cases;
 }
 INSTANTIATE_TEST_SUITE_P(Fixtures, OneAnswer, testing::ValuesIn(AllCases()), [](const testing::TestParamInfo<Case>& info) {
-  std::string name = info.param.fixture + "_" + info.param.dtype;
-  std::replace(name.begin(), name.end(), '-', '_');
+  std::string name = info.param.name();
+  std::ranges::replace_if(name, [](char c) { return c == '-' || c == '.'; }, '_');
   return name;
 });
 

@@ -14,7 +14,7 @@ using bundle::Operand;
 using bundle::Space;
 
 constexpr int64_t kVocab = 100, kContext = 128, kHeads = 2, kDim = 16, kBlocks = 4;
-constexpr uint64_t kCacheBytes = kBlocks * kernels::KvBlockBytes(kHeads, kDim, kDim);
+constexpr uint64_t kCacheBytes = kBlocks * kernels::KvBlockBytes(kHeads, {kDim, kDim});
 
 Operand F32(Space space, int64_t rows, int64_t cols) {
   return {

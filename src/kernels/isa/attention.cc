@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/attention_tasks.h"
-#include "kernels/isa/attention_tile.h"
+#include "kernels/isa/attention_int8.h"
+#include "kernels/isa/attention_softmax.h"
 #include "kernels/kv_runs.h"
 #include "kernels/params.h"
 
@@ -14,15 +16,20 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-// A task's queries, row by row, the heads of a row together; and what its sums need.
+// A task's queries, row by row, the heads of a row together; and what its sums need. Memory that a type does not use is not touched.
 struct Queries {
-  float packed[kMaxTaskQueries * kMaxHeadDim];    // register tile by register tile, [head_dim][queries of the tile]
+  float packed[kMaxTaskQueries * kMaxHeadDim];       // register tile by register tile, [padded head_dim][queries of the tile]
+  int16_t integers[kMaxTaskQueries * kMaxHeadDim];   // or [padded head_dim / 2][queries of the tile][2]
+  float scales[kMaxTaskQueries];                     // of integers, times that of scores
   float scores[kMaxTaskQueries * kKvTile];
-  float span_out[kMaxTaskQueries * kMaxValueDim]; // [query][padded_dim], of the current span
-  float out[kMaxTaskQueries * kMaxValueDim];      // merged
+  int16_t weights[kMaxTaskQueries * kKvTile];        // scores, as integers
+  float weight_scales[kMaxTaskQueries];
+  float span_out[kMaxTaskQueries * kMaxValueDim];    // [query][padded_dim], of the current span
+  float out[kMaxTaskQueries * kMaxValueDim];         // merged
+  float tile_maximum[kMaxTaskQueries];
   Softmax span_softmax[kMaxTaskQueries], softmax[kMaxTaskQueries];
   int64_t first_visible[kMaxTaskQueries], last_visible[kMaxTaskQueries];
-  TileRange range[kMaxTaskQueries];               // what each query sees of the current tile
+  TileRange range[kMaxTaskQueries];                  // what each query sees of the current tile
 };
 static_assert(sizeof(Queries) <= kScratchBytes);
 
@@ -30,7 +37,8 @@ struct Context {
   const KernelCall& call;
   const StepView& step;
   AttentionTask task;
-  int64_t head_dim, v_dim, padded_dim;   // of queries and keys; of values; of values, in whole lanes
+  KvShape shape;
+  int64_t key_dim, padded_dim;   // of keys, in whole lanes of a line; of values, in whole lanes
   int num_queries;
 };
 
@@ -42,54 +50,133 @@ INTAGLIO_INLINE void ForRegisterTiles(int first, int num_queries, Body body) {
   if constexpr (kNext > 0) ForRegisterTiles<kNext>(first, num_queries, body);
 }
 
+// Packs query `i` of a call as column r of a register tile of `count`, the first of which is `first`.
+template <typename Line>
+void PackQuery(const Context& c, const float* x, int first, int r, int count, Queries* queries) {
+  if constexpr (std::is_same_v<Line, Int8Line>) {
+    int16_t integers[kMaxHeadDim];
+    const float scale = QuantiseRow(x, c.shape.head_dim, kQueryLimit, integers);
+    queries->scales[first + r] = scale * c.call.params.floats[attention_params::kScale];
+    int16_t* packed = queries->integers + first * c.key_dim + 2 * r;
+    for (int64_t d = 0; d < c.key_dim; d += 2, packed += 2 * count) std::copy_n(integers + d, 2, packed);
+  } else {
+    float* packed = queries->packed + first * c.key_dim + r;
+    for (int64_t d = 0; d < c.shape.head_dim; ++d) packed[d * count] = x[d];
+    for (int64_t d = c.shape.head_dim; d < c.key_dim; ++d) packed[d * count] = 0.0f;
+  }
+}
+
+template <typename Line>
 void LoadQueries(const Context& c, Queries* queries) {
-  const Tensor& q = c.call[1];
   const auto row_of = [&](int i) { return c.task.first_row + i / c.task.num_heads; };
   for (int i = 0; i < c.num_queries; ++i) {
     queries->first_visible[i] = FirstVisible(c.call, c.step.positions[row_of(i)]);
     queries->last_visible[i] = LastVisible(c.call, c.step, row_of(i));
   }
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
-    float* packed = queries->packed + first * c.head_dim;
-    for (int r = 0; r < kCount; ++r) {
-      const float* x = q.f32(row_of(first + r)) + (c.task.first_head + (first + r) % c.task.num_heads) * c.head_dim;
-      for (int64_t d = 0; d < c.head_dim; ++d) packed[d * kCount + r] = x[d];
+    for (int i = first; i < first + kCount; ++i) {
+      const float* x = c.call[1].f32(row_of(i)) + (c.task.first_head + i % c.task.num_heads) * c.shape.head_dim;
+      PackQuery<Line>(c, x, first, i - first, kCount, queries);
     }
   });
 }
 
-void AttendTile(const Context& c, const float* k_tile, Queries* queries) {
-  const float* v_tile = k_tile + KTileFloats(c.head_dim);
-  const Keys keys{k_tile, c.head_dim, c.call.params.floats[attention_params::kScale]};
+// The scores of all queries against a tile.
+template <typename Line>
+void Score(const Context& c, const Tile& tile, Queries* queries) {
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
-    Scores<kCount>(queries->packed + first * c.head_dim, keys, Hull(queries->range + first, kCount), queries->scores + first * kKvTile);
+    const TileRange range = Hull(queries->range + first, kCount);
+    float* scores = queries->scores + first * kKvTile;
+    if constexpr (std::is_same_v<Line, Int8Line>) {
+      ScoreTileInt8<kCount>(queries->integers + first * c.key_dim, queries->scales + first, tile, range, scores);
+    } else {
+      ScoreTile<Line, kCount>(queries->packed + first * c.key_dim, tile, range, scores);
+    }
   });
+}
+
+void WeighScores(const Context& c, Queries* queries) {
   const float softcap = c.call.params.floats[attention_params::kSoftcap];
   for (int i = 0; i < c.num_queries; ++i) {
+    float* scores = queries->scores + i * kKvTile;
     if (queries->range[i].is_empty()) continue;
-    if (softcap != 0) CapScores(softcap, queries->range[i], queries->scores + i * kKvTile);
-    SoftmaxTile(queries->scores + i * kKvTile, queries->range[i], c.padded_dim, queries->span_softmax + i, queries->span_out + i * c.padded_dim);
+    if (softcap != 0) CapScores(softcap, queries->range[i], scores);
+    queries->tile_maximum[i] = MaskAndFindMaximum(queries->range[i], scores);
+  }
+  for (int i = 0; i < c.num_queries; ++i) {
+    if (queries->range[i].is_empty()) continue;
+    Weigh(queries->scores + i * kKvTile, queries->tile_maximum[i], c.padded_dim, queries->span_softmax + i, queries->span_out + i * c.padded_dim);
+  }
+}
+
+// Adds what the tile's values give all queries.
+template <typename Line>
+void AddWeighted(const Context& c, const Tile& tile, Queries* queries) {
+  if constexpr (std::is_same_v<Line, Int8Line>) {
+    for (int i = 0; i < c.num_queries; ++i) {
+      int16_t* weights = queries->weights + i * kKvTile;
+      if (queries->range[i].is_empty()) {
+        std::fill_n(weights, kKvTile, int16_t{0});
+      } else {
+        queries->weight_scales[i] = QuantiseWeights(queries->scores + i * kKvTile, tile.scales + kKvTile, queries->range[i], weights);
+      }
+    }
   }
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
-    AddValues<kCount>(queries->scores + first * kKvTile, v_tile, queries->range + first, c.padded_dim, queries->span_out + first * c.padded_dim);
+    float* out = queries->span_out + first * c.padded_dim;
+    if constexpr (std::is_same_v<Line, Int8Line>) {
+      AddValuesInt8<kCount>({queries->weights + first * kKvTile, queries->weight_scales + first, queries->range + first}, tile, c.padded_dim, out);
+    } else {
+      AddValues<Line, kCount>(queries->scores + first * kKvTile, tile, queries->range + first, c.padded_dim, out);
+    }
   });
 }
 
-void AttendSpan(const Context& c, int64_t span, Queries* queries) {
+// Where the tile of a task lies; null if the block table names no block for it.
+const std::byte* FindTile(const Context& c, int64_t tile) {
+  const int64_t block = PhysicalBlock(c.call, c.step, c.step.slots[c.task.first_row], tile);
+  if (block < 0) return nullptr;
+  return c.call[2].data + block * KvBlockBytes(c.call.params.ints[attention_params::kKvHeads], c.shape) + c.task.kv_head * KvHeadBytes(c.shape);
+}
+
+template <typename Line>
+Tile MakeTile(const Context& c, const std::byte* keys, const std::byte* next) {
+  const std::byte* values = keys + KTileBytes(c.shape);
+  return {.keys = keys,
+          .values = values,
+          .scales = reinterpret_cast<const float*>(values + VTileBytes(c.shape)),
+          .key_lines = c.key_dim / Line::kPerLane,
+          .scale = c.call.params.floats[attention_params::kScale],
+          .to_next = next == nullptr ? 0 : next - keys};
+}
+
+// Tiles that a task walks.
+struct Walk {
+  int64_t first, last;
+};
+
+Walk WalkOf(const Context& c, const Queries& queries) {
+  const int64_t first = queries.first_visible[0] / kKvTile, last = queries.last_visible[c.num_queries - 1] / kKvTile;   // rows ascend
+  return {std::max(c.task.first_span * kKvSpanTiles, first), std::min(c.task.last_span * kKvSpanTiles + kKvSpanTiles - 1, last)};
+}
+
+template <typename Line>
+void AttendSpan(const Context& c, int64_t span, const Walk& walk, Queries* queries) {
   std::fill_n(queries->span_softmax, c.num_queries, Softmax{});
   std::fill_n(queries->span_out, c.num_queries * c.padded_dim, 0.0f);
-  const int64_t first_visible = queries->first_visible[0], last = queries->last_visible[c.num_queries - 1];   // rows ascend
-  const int64_t first_tile = std::max(span * kKvSpanTiles, first_visible / kKvTile);
-  const int64_t last_tile = std::min(span * kKvSpanTiles + kKvSpanTiles - 1, last / kKvTile);
-  for (int64_t tile = first_tile; tile <= last_tile; ++tile) {
-    const int64_t block = PhysicalBlock(c.call, c.step, c.step.slots[c.task.first_row], tile);
-    if (block < 0) continue;
-    const int64_t tile_begin = tile * kKvTile;
-    for (int i = 0; i < c.num_queries; ++i) {
-      queries->range[i] = {static_cast<int>(std::clamp<int64_t>(queries->first_visible[i] - tile_begin, 0, kKvTile)),
-                           static_cast<int>(std::clamp<int64_t>(queries->last_visible[i] + 1 - tile_begin, 0, kKvTile))};
+  const int64_t first_tile = std::max(span * kKvSpanTiles, walk.first), last_tile = std::min(span * kKvSpanTiles + kKvSpanTiles - 1, walk.last);
+  for (int64_t i = first_tile; i <= last_tile; ++i) {
+    const std::byte* keys = FindTile(c, i);
+    if (keys == nullptr) continue;
+    const int64_t tile_begin = i * kKvTile;
+    for (int q = 0; q < c.num_queries; ++q) {
+      queries->range[q] = {static_cast<int>(std::clamp<int64_t>(queries->first_visible[q] - tile_begin, 0, kKvTile)),
+                           static_cast<int>(std::clamp<int64_t>(queries->last_visible[q] + 1 - tile_begin, 0, kKvTile))};
     }
-    AttendTile(c, c.call[2].f32(block) + c.task.kv_head * KvHeadFloats(c.head_dim, c.v_dim), queries);
+    const Tile tile = MakeTile<Line>(c, keys, i < walk.last ? FindTile(c, i + 1) : nullptr);
+    Score<Line>(c, tile, queries);
+    WeighScores(c, queries);
+    AddWeighted<Line>(c, tile, queries);
   }
 }
 
@@ -127,12 +214,12 @@ float* Partials(const KernelCall& call, int64_t row, int64_t head, int64_t max_s
   return call[3].f32() + (row * heads + head) * max_spans * PartialFloats(ValueDim(call));
 }
 
-void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) {
+void StorePartials(const Context& c, const Queries& queries, int64_t task_span, int64_t max_spans) {
   for (int i = 0; i < c.num_queries; ++i) {
-    const int64_t span = c.task.first_span - queries.first_visible[i] / kSpanPositions;
-    if (span < 0 || c.task.first_span > queries.last_visible[i] / kSpanPositions) continue;
+    const int64_t span = task_span - queries.first_visible[i] / kSpanPositions;
+    if (span < 0 || task_span > queries.last_visible[i] / kSpanPositions) continue;
     float* partial = Partials(c.call, c.task.first_row + i / c.task.num_heads, c.task.first_head + i % c.task.num_heads, max_spans) +
-                     span * PartialFloats(c.v_dim);
+                     span * PartialFloats(c.shape.v_dim);
     partial[0] = queries.span_softmax[i].maximum;
     partial[1] = queries.span_softmax[i].sum;
     std::copy_n(queries.span_out + i * c.padded_dim, c.padded_dim, partial + kPartialHeader);
@@ -142,7 +229,7 @@ void StorePartials(const Context& c, const Queries& queries, int64_t max_spans) 
 void StoreOutputs(const Context& c, const Queries& queries) {
   for (int i = 0; i < c.num_queries; ++i) {
     const int64_t head = c.task.first_head + i % c.task.num_heads;
-    float* out = c.call[0].f32(c.task.first_row + i / c.task.num_heads) + head * c.v_dim;
+    float* out = c.call[0].f32(c.task.first_row + i / c.task.num_heads) + head * c.shape.v_dim;
     Finish(c.call, head, queries.out + i * c.padded_dim, queries.softmax[i], out);
   }
 }
@@ -163,6 +250,25 @@ void MergePartials(const KernelCall& call, const StepView& step, int64_t max_spa
   }
 }
 
+template <typename Line>
+void Attend(const Context& c, const AttentionSplit& split, Queries* queries) {
+  LoadQueries<Line>(c, queries);
+  const Walk walk = WalkOf(c, *queries);
+  std::fill_n(queries->out, c.num_queries * c.padded_dim, 0.0f);
+  std::fill_n(queries->softmax, c.num_queries, Softmax{});
+  for (int64_t span = c.task.first_span; span <= c.task.last_span; ++span) {
+    AttendSpan<Line>(c, span, walk, queries);
+    if (split.is_split) {
+      StorePartials(c, *queries, span, split.max_spans);
+      continue;
+    }
+    for (int i = 0; i < c.num_queries; ++i) {
+      Merge(queries->span_out + i * c.padded_dim, queries->span_softmax[i], c.padded_dim, queries->out + i * c.padded_dim, queries->softmax + i);
+    }
+  }
+  if (!split.is_split) StoreOutputs(c, *queries);
+}
+
 }  // namespace
 
 void Attention(const KernelCall& call, const StepView& step, int stage, int64_t task, std::byte* scratch) noexcept {
@@ -170,23 +276,17 @@ void Attention(const KernelCall& call, const StepView& step, int stage, int64_t 
   if (stage == 1) return MergePartials(call, step, split.max_spans, task, reinterpret_cast<float*>(scratch));
 
   auto* queries = reinterpret_cast<Queries*>(scratch);
-  const int64_t head_dim = call.params.ints[attention_params::kHeadDim], v_dim = ValueDim(call);
-  Context c{call, step, FindAttentionTask(call, step, task), head_dim, v_dim, PaddedDim(v_dim), 0};
+  const KvShape shape = ShapeOfKv(call, call[2]);
+  Context c{call, step, FindAttentionTask(call, step, task), shape, PaddedKeyDim(shape), PaddedDim(shape.v_dim), 0};
   c.num_queries = static_cast<int>(c.task.num_rows * c.task.num_heads);
-  LoadQueries(c, queries);
-  if (split.is_split) {
-    AttendSpan(c, c.task.first_span, queries);
-    return StorePartials(c, *queries, split.max_spans);
+  switch (shape.dtype) {
+    case DType::kBF16:
+      return Attend<Bf16Line>(c, split, queries);
+    case DType::kI8:
+      return Attend<Int8Line>(c, split, queries);
+    default:
+      return Attend<F32Line>(c, split, queries);
   }
-  std::fill_n(queries->out, c.num_queries * c.padded_dim, 0.0f);
-  std::fill_n(queries->softmax, c.num_queries, Softmax{});
-  for (int64_t span = c.task.first_span; span <= c.task.last_span; ++span) {
-    AttendSpan(c, span, queries);
-    for (int i = 0; i < c.num_queries; ++i) {
-      Merge(queries->span_out + i * c.padded_dim, queries->span_softmax[i], c.padded_dim, queries->out + i * c.padded_dim, queries->softmax + i);
-    }
-  }
-  StoreOutputs(c, *queries);
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -1,7 +1,8 @@
-// The inner loops of attention: up to kMaxQueries queries against one KV tile of 64 positions. Each query's arithmetic is fixed (scores
-// by FMA over head_dim ascending, p·V by FMA over positions ascending); how many queries and lanes are in registers at once is not.
+// The inner loops of attention over an f32 or bf16 cache: up to kMaxQueries queries against one KV tile of 64 positions. Each query's
+// arithmetic is fixed (scores by FMA over head_dim ascending, p·V by FMA over positions ascending); how many queries and lanes are in
+// registers at once is not.
 #pragma once
-#include "kernels/isa/math.h"
+#include "kernels/isa/simd.h"
 #include "kernels/kv_layout.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
@@ -36,142 +37,154 @@ inline TileRange Hull(const TileRange* ranges, int count) {
   return hull;
 }
 
-// What the positions of a tile are scored with.
-struct Keys {
-  const float* tile;   // [4][head_dim][16]
-  int64_t head_dim;
-  float scale;
+// A key/value head's part of a block.
+struct Tile {
+  const std::byte *keys, *values;
+  const float* scales;   // int8 alone: of keys, then of values
+  int64_t key_lines;     // of a block of 16 positions
+  float scale;           // of scores
+  int64_t to_next;       // bytes to the same place of the tile that is walked next, which is fetched meanwhile; 0: none
 };
 
-// The running maximum of a query's scores, and the sum of e^(score - maximum).
-struct Softmax {
-  float maximum = -__builtin_inff(), sum = 0.0f;
+// What a line of the cache holds: kPerLane neighbours a lane.
+struct F32Line {
+  static constexpr int kPerLane = 1;
+  static constexpr int64_t kBytes = kLanes * 4;
+  template <int kIndex> static INTAGLIO_INLINE F32 Get(const std::byte* line) { return Load(reinterpret_cast<const float*>(line)); }
+};
+struct Bf16Line {
+  static constexpr int kPerLane = 2;
+  static constexpr int64_t kBytes = kLanes * 4;
+  template <int kIndex> static INTAGLIO_INLINE F32 Get(const std::byte* line) { return kIndex == 0 ? LoadBf16Even(line) : LoadBf16Odd(line); }
 };
 
-// scores[r][p] = (q[r] · k[p]) * scale for kVectors blocks of 16 positions, the first being `block`. q is [head_dim][kQueries].
-template <int kQueries, int kVectors>
-INTAGLIO_INLINE void ScoreBlocks(const float* q, const Keys& keys, int block, float* scores) {
-  const int64_t head_dim = keys.head_dim;
-  const float* k = keys.tile + block * head_dim * kLanes;
+// Into L2: two tiles are more than L1 holds.
+INTAGLIO_INLINE void FetchNext(const std::byte* line, const Tile& tile) { __builtin_prefetch(line + tile.to_next, /*write=*/0, /*locality=*/2); }
+
+// scores[r][p] = (q[r] · k[p]) * scale for kVectors blocks of 16 positions, the first being `block`. q is [padded head_dim][kQueries].
+template <typename Line, int kQueries, int kVectors>
+INTAGLIO_INLINE void ScoreBlocks(const float* q, const Tile& tile, int block, float* scores) {
+  const int64_t block_bytes = tile.key_lines * Line::kBytes;
+  const std::byte* line = tile.keys + block * block_bytes;
   F32 sum[kQueries][kVectors];
   INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) { INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Zero(); }
-  for (int64_t d = 0; d < head_dim; ++d) {
+  const auto add = [&]<int kIndex>(const float* query) __attribute__((always_inline)) {
     F32 key[kVectors];
     INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) {
-      key[b] = Load(k + (b * head_dim + d) * kLanes);
+      key[b] = Line::template Get<kIndex>(line + b * block_bytes);
       if (kQueries > 1) Pin(key[b]);
     }
     INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
-      const F32 query = Set(q[d * kQueries + r]);
-      INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Fma(query, key[b], sum[r][b]);
+      const F32 x = Set(query[r]);
+      INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Fma(x, key[b], sum[r][b]);
     }
+  };
+  for (int64_t i = 0; i < tile.key_lines; ++i, line += Line::kBytes, q += kQueries * Line::kPerLane) {
+    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) FetchNext(line + b * block_bytes, tile);
+    add.template operator()<0>(q);
+    if constexpr (Line::kPerLane == 2) add.template operator()<1>(q + kQueries);
   }
   INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) Store(scores + r * kKvTile + (block + b) * kLanes, Mul(sum[r][b], Set(keys.scale)));
+    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) Store(scores + r * kKvTile + (block + b) * kLanes, Mul(sum[r][b], Set(tile.scale)));
+  }
+}
+
+// Calls body.operator()<kVectors>(block) for the blocks of 16 positions that `range` touches.
+template <int kVectors, typename Body>
+INTAGLIO_INLINE void ForBlocks(TileRange range, Body body) {
+  int block = range.begin / kLanes;
+  const int end = (range.end + kLanes - 1) / kLanes;
+  for (; block + kVectors <= end; block += kVectors) body.template operator()<kVectors>(block);
+  if constexpr (kVectors > 1) {
+    for (; block < end; ++block) body.template operator()<1>(block);
   }
 }
 
 // Scores of the blocks of 16 positions that `range` touches; the others are left alone.
-template <int kQueries>
-void Scores(const float* q, const Keys& keys, TileRange range, float* scores) {
-  constexpr int kVectors = Vectors(kQueries);
-  int block = range.begin / kLanes;
-  const int end = (range.end + kLanes - 1) / kLanes;
-  for (; block + kVectors <= end; block += kVectors) ScoreBlocks<kQueries, kVectors>(q, keys, block, scores);
-  for (; block < end; ++block) ScoreBlocks<kQueries, 1>(q, keys, block, scores);
+template <typename Line, int kQueries>
+void ScoreTile(const float* q, const Tile& tile, TileRange range, float* scores) {
+  ForBlocks<Vectors(kQueries)>(range, [&]<int kVectors>(int block) { ScoreBlocks<Line, kQueries, kVectors>(q, tile, block, scores); });
 }
 
-// scores = cap * tanh(scores / cap) of the blocks of 16 positions that `range` touches; the others are left alone.
-inline void CapScores(float cap, TileRange range, float* scores) {
-  for (int i = range.begin / kLanes * kLanes; i < range.end; i += kLanes) { Store(scores + i, Mul(Tanh(Div(Load(scores + i), Set(cap))), Set(cap))); }
-}
-
-// The positions that the queries of a register tile see: each its own, any of them, and all of them.
+// The positions that the queries of a register tile see: each its own, any of them, and all of them (begin and end are whole lanes).
 struct Visible {
   const TileRange* ranges;
   TileRange any, all;
 };
 
-// out[r] += sum over the positions of ranges[r], ascending, of p[r][position] * v[position], for kVectors vectors of 16 columns; out is
-// [kQueries][stride]. Positions that only some queries see are added for those alone: a masked position adds nothing, not even a
+template <int kPerLane>
+Visible MakeVisible(const TileRange* ranges, int count) {
+  Visible visible{ranges, Hull(ranges, count), {0, kKvTile}};
+  for (int r = 0; r < count; ++r) {
+    visible.all.begin = ranges[r].begin > visible.all.begin ? ranges[r].begin : visible.all.begin;
+    visible.all.end = ranges[r].end < visible.all.end ? ranges[r].end : visible.all.end;
+  }
+  visible.all = {(visible.all.begin + kPerLane - 1) / kPerLane * kPerLane, visible.all.end / kPerLane * kPerLane};
+  if (visible.all.is_empty()) visible.all = {kKvTile, kKvTile};
+  return visible;
+}
+
+// Vectors of 16 columns of the values, and where they are summed: [queries][stride].
+struct Columns {
+  const std::byte* values;
+  float* out;
+  int64_t stride;
+};
+
+// out[r] += sum over the positions of ranges[r], ascending, of p[r][position] * values[position], for kVectors vectors. Positions that only some queries see are added for those alone: a masked position adds nothing, not even a
 // signed zero or a NaN.
-template <int kQueries, int kVectors>
-INTAGLIO_INLINE void AddValueBlocks(const float* p, const float* v, const Visible& visible, int64_t stride, float* out) {
+template <typename Line, int kQueries, int kVectors>
+INTAGLIO_INLINE void AddValueBlocks(const float* p, const Tile& tile, const Visible& visible, const Columns& columns) {
+  constexpr int64_t kBlockBytes = kKvTile / Line::kPerLane * Line::kBytes;
   F32 sum[kQueries][kVectors];
   INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Load(out + r * stride + b * kLanes);
+    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Load(columns.out + r * columns.stride + b * kLanes);
   }
-  const auto add_position = [&](int position, auto sees) __attribute__((always_inline)) {
+  const auto add = [&]<int kIndex>(int position, auto sees) __attribute__((always_inline)) {
+    const std::byte* line = columns.values + position / Line::kPerLane * Line::kBytes;
     F32 value[kVectors];
     INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) {
-      value[b] = Load(v + (b * kKvTile + position) * kLanes);
+      value[b] = Line::template Get<kIndex>(line + b * kBlockBytes);
       if (kQueries > 1) Pin(value[b]);
     }
     INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
-      if (!sees(r, position)) continue;
+      if (!sees(r)) continue;
       const F32 weight = Set(p[r * kKvTile + position]);
       INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) sum[r][b] = Fma(weight, value[b], sum[r][b]);
     }
   };
-  const auto some = [ranges = visible.ranges](int r, int position) { return position >= ranges[r].begin && position < ranges[r].end; };
-  for (int position = visible.any.begin; position < visible.all.begin; ++position) add_position(position, some);
-  for (int position = visible.all.begin; position < visible.all.end; ++position) add_position(position, [](int, int) { return true; });
-  for (int position = visible.all.end; position < visible.any.end; ++position) add_position(position, some);
+  const auto all = [](int) { return true; };
+  for (int position = visible.any.begin; position < visible.any.end;) {
+    if (position == visible.all.begin) {
+      for (; position < visible.all.end; position += Line::kPerLane) {
+        INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b)
+            FetchNext(columns.values + position / Line::kPerLane * Line::kBytes + b * kBlockBytes, tile);
+        add.template operator()<0>(position, all);
+        if constexpr (Line::kPerLane == 2) add.template operator()<1>(position + 1, all);
+      }
+      continue;
+    }
+    const auto some = [&](int r) { return position >= visible.ranges[r].begin && position < visible.ranges[r].end; };
+    if (Line::kPerLane == 1 || position % 2 == 0) {
+      add.template operator()<0>(position, some);
+    } else {
+      add.template operator()<1>(position, some);
+    }
+    ++position;
+  }
   INTAGLIO_UNROLL for (int r = 0; r < kQueries; ++r) {
-    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) Store(out + r * stride + b * kLanes, sum[r][b]);
+    INTAGLIO_UNROLL for (int b = 0; b < kVectors; ++b) Store(columns.out + r * columns.stride + b * kLanes, sum[r][b]);
   }
 }
 
 // AddValueBlocks over all columns of a V tile; `ranges` has kQueries.
-template <int kQueries>
-void AddValues(const float* p, const float* v_tile, const TileRange* ranges, int64_t padded_dim, float* out) {
-  constexpr int kVectors = Vectors(kQueries);
-  Visible visible{ranges, Hull(ranges, kQueries), {0, kKvTile}};
-  for (int r = 0; r < kQueries; ++r) {
-    visible.all.begin = ranges[r].begin > visible.all.begin ? ranges[r].begin : visible.all.begin;
-    visible.all.end = ranges[r].end < visible.all.end ? ranges[r].end : visible.all.end;
-  }
-  if (visible.all.is_empty()) visible.all = {visible.any.end, visible.any.end};
-  int64_t d = 0;
-  for (; d + kVectors * kLanes <= padded_dim; d += kVectors * kLanes) {
-    AddValueBlocks<kQueries, kVectors>(p, v_tile + d * kKvTile, visible, padded_dim, out + d);
-  }
-  for (; d < padded_dim; d += kLanes) AddValueBlocks<kQueries, 1>(p, v_tile + d * kKvTile, visible, padded_dim, out + d);
-}
-
-// Online softmax of one query over one tile: turns its scores into weights p = e^(score - maximum), exactly zero outside `range` and
-// where that is below e^-87, and rescales what was summed before. `out` has padded_dim columns.
-inline void SoftmaxTile(float* scores, TileRange range, int64_t padded_dim, Softmax* softmax, float* out) {
-  constexpr int kBlocks = kKvTile / kLanes;
-  const F32 minus_infinity = Set(-__builtin_inff());
-  F32 s[kBlocks];
-  INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) s[b] = Load(scores + b * kLanes);
-  if (range.begin > 0 || range.end < kKvTile) {
-    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) {
-      s[b] = SelectLess(LaneIndex(), Set(static_cast<float>(range.end - b * kLanes)), s[b], minus_infinity);
-      s[b] = SelectLess(LaneIndex(), Set(static_cast<float>(range.begin - b * kLanes)), minus_infinity, s[b]);
-    }
-  }
-  const float tile_maximum = MaxLanes(Max(Max(s[0], s[1]), Max(s[2], s[3])));
-  const float new_maximum = softmax->maximum > tile_maximum ? softmax->maximum : tile_maximum;
-  if (new_maximum == -__builtin_inff()) {   // every score overflowed to minus infinity
-    INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) Store(scores + b * kLanes, Zero());
-    return;
-  }
-  F32 weights = Zero();
-  INTAGLIO_UNROLL for (int b = 0; b < kBlocks; ++b) {
-    const F32 x = Sub(s[b], Set(new_maximum));
-    const F32 p = SelectLess(x, Set(-87.0f), Zero(), Exp(x));
-    weights = Add(weights, p);
-    Store(scores + b * kLanes, p);
-  }
-  if (softmax->maximum != new_maximum) {   // else the factor is exactly 1
-    const F32 factor = Exp(Set(softmax->maximum - new_maximum));
-    for (int64_t d = 0; d < padded_dim; d += kLanes) Store(out + d, Mul(Load(out + d), factor));
-    softmax->sum *= First(factor);
-    softmax->maximum = new_maximum;
-  }
-  softmax->sum += SumLanes(weights);
+template <typename Line, int kQueries>
+void AddValues(const float* p, const Tile& tile, const TileRange* ranges, int64_t padded_dim, float* out) {
+  const Visible visible = MakeVisible<Line::kPerLane>(ranges, kQueries);
+  ForBlocks<Vectors(kQueries)>({0, static_cast<int>(padded_dim)}, [&]<int kVectors>(int block) {
+    const std::byte* values = tile.values + block * (kKvTile / Line::kPerLane * Line::kBytes);
+    AddValueBlocks<Line, kQueries, kVectors>(p, tile, visible, {values, out + block * kLanes, padded_dim});
+  });
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

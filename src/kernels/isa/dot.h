@@ -6,6 +6,9 @@
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 
+// Keeps an accumulator in its register, and its additions in order: GCC regroups additions of integers, and runs out of registers.
+template <typename T> INTAGLIO_INLINE void Keep(T& accumulator) { asm volatile("" : "+x"(accumulator)); }
+
 #if INTAGLIO_VNNI || !(INTAGLIO_ISA_avx2 || INTAGLIO_ISA_avx512)
 inline constexpr bool kWidensBytes = false;
 #else
@@ -107,7 +110,9 @@ template <int kMaxBits> struct IntSum {
   INTAGLIO_INLINE void Add(const Line& w, const std::byte* x) {
     const __m256i row = _mm256_set1_epi32(LoadStep(x));
     a = _mm256_add_epi16(a, _mm256_maddubs_epi16(w.a, row));
+    Keep(a);
     b = _mm256_add_epi16(b, _mm256_maddubs_epi16(w.b, row));
+    Keep(b);
   }
   // is_first and start are known while compiling, once the loops around are unrolled.
   INTAGLIO_INLINE void Widen() {
@@ -134,9 +139,13 @@ template <> struct IntSum<8> {
   INTAGLIO_INLINE void Add(const Line& w, const std::byte* x) {
     const __m256i even = _mm256_set1_epi32(LoadStep(x)), odd = _mm256_set1_epi32(LoadStep(x + 4));
     a = _mm256_add_epi32(a, _mm256_madd_epi16(w.even_a, even));
+    Keep(a);
     b = _mm256_add_epi32(b, _mm256_madd_epi16(w.even_b, even));
+    Keep(b);
     a = _mm256_add_epi32(a, _mm256_madd_epi16(w.odd_a, odd));
+    Keep(a);
     b = _mm256_add_epi32(b, _mm256_madd_epi16(w.odd_b, odd));
+    Keep(b);
   }
   INTAGLIO_INLINE void Widen() {}
   INTAGLIO_INLINE F32 Total() const { return {_mm256_cvtepi32_ps(a), _mm256_cvtepi32_ps(b)}; }

@@ -33,6 +33,7 @@ struct TileArgs {
   int64_t block_bytes = 0;              // from one block to the next
   int64_t begin_k = 0, end_k = 0;
   int64_t prefetch_bytes = 0;           // from a line to its counterpart in the next segment
+  int64_t tile = 0, num_tiles = 1;      // row tiles that walk the same weights, and which of them this is
   float* sums = nullptr;                // [kSumLevels][kRows][kBlocks][16]
   int merges = 0;                       // levels to merge; the result waits on the next one
 };

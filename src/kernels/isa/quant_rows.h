@@ -3,9 +3,11 @@
 // [step][rows], then scales f32 [activation group][rows], then per weight group [rows] what the sum of its activations adds: as
 // i32 -zero * sum where the format has a zero point, as f32 scale * sum where it has a minimum.
 #pragma once
+#include <bit>
 #include <cstring>
 #include <limits>
 
+#include "kernels/isa/bytes.h"
 #include "kernels/isa/dot.h"
 #include "kernels/isa/matmul_tile.h"
 #include "kernels/isa/quant_lines.h"
@@ -34,62 +36,38 @@ template <DType kType> struct QuantTile {
   std::byte* sums;
 };
 
-#if INTAGLIO_ISA_avx512
-// The low byte of every lane.
-INTAGLIO_INLINE void StoreLowBytes(int8_t (&to)[kLanes], U32 x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x.v)); }
-#else
-INTAGLIO_INLINE void StoreLowBytes(int8_t (&to)[kLanes], const U32& x) {
-  uint32_t lanes[kLanes];
-  Store(lanes, x);
-  for (int i = 0; i < kLanes; ++i) to[i] = static_cast<int8_t>(lanes[i] & 0xffu);
-}
-#endif
-
-// What the values of a group are divided by, and its reciprocal as they are multiplied by it. Groups of nothing but (nearly) zero are zero; of a
+// What the values of a group are divided by, and what they are multiplied with instead. Groups of nothing but (nearly) zero are zero; of a
 // group with an infinity or a NaN all results are NaN.
 struct GroupScale {
   float scale, inverse;
 };
 INTAGLIO_INLINE GroupScale ScaleOf(const float* x, int64_t count) {
   constexpr float kLeast = 0x1p-100f;   // below, the reciprocal would leave the range
-  F32 largest = Zero(), probe = Zero();
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const F32 v = LoadFirst(x + i, LanesLeft(i, count));
-    largest = Max(Max(v, Sub(Zero(), v)), largest);
-    probe = Add(probe, Mul(v, Zero()));
-  }
-  const float amax = MaxLanes(largest);
-  if (SumLanes(probe) != 0.0f) return {std::numeric_limits<float>::quiet_NaN(), 0.0f};
-  return amax < kLeast ? GroupScale{0.0f, 0.0f} : GroupScale{amax / 127.0f, 127.0f / amax};
-}
-
-// One row's activations of one step: a row of the tile is `stride` bytes of a step from the next.
-template <int64_t kStepBytes> INTAGLIO_INLINE void StoreStep(const int8_t* q, std::byte* to) {
-  if constexpr (kStepBytes == 4) {
-    std::memcpy(to, q, 4);
+  constexpr uint32_t kMagnitude = 0x7fffffffu;
+  U32 largest = SetU32(0);              // as bits, which are ordered as magnitudes are, and an infinity and NaNs above them
+  if (count % kLanes == 0) {
+    for (int64_t i = 0; i < count; i += kLanes) largest = Largest(largest, And(Bits(Load(x + i)), SetU32(kMagnitude)));
   } else {
-    const int16_t wide[4] = {q[0], q[2], q[1], q[3]};
-    std::memcpy(to, wide, sizeof wide);
+    for (int64_t i = 0; i < count; i += kLanes) largest = Largest(largest, And(Bits(LoadFirst(x + i, LanesLeft(i, count))), SetU32(kMagnitude)));
   }
+  const float amax = std::bit_cast<float>(LargestLane(largest));
+  if (!(amax <= std::numeric_limits<float>::max())) return {std::numeric_limits<float>::quiet_NaN(), 0.0f};
+  return amax < kLeast ? GroupScale{0.0f, 0.0f} : GroupScale{amax * (1.0f / 127.0f), 127.0f / amax};
 }
 
 // Quantises k in [begin, begin + activation_k) of row `r` of the tile; those from `end` on are zero.
-template <DType kType> void QuantizeGroup(const float* x, int64_t begin, int64_t end, const QuantTile<kType>& tile, int64_t r) {
+template <DType kType> INTAGLIO_INLINE void QuantizeGroup(const float* x, int64_t begin, int64_t end, const QuantTile<kType>& tile, int64_t r) {
   using Tile = QuantTile<kType>;
   constexpr QuantFormat kFormat = Tile::kFormat;
-  constexpr float kMagic = 12582912.0f;   // 1.5 * 2^23: adding it rounds to an integer, ties to even, in the low bits
   const int64_t live = end - begin < 0 ? 0 : end - begin < kFormat.activation_k ? end - begin : kFormat.activation_k;
   const GroupScale group = ScaleOf(x + begin, live);
   tile.scale(begin)[r] = group.scale;
   int32_t sum = 0;
   for (int64_t i = 0; i < kFormat.activation_k; i += kLanes) {
-    int8_t q[kLanes] = {};
-    if (i < live && group.inverse != 0.0f) {
-      const F32 v = LoadFirst(x + begin + i, LanesLeft(i, live));
-      StoreLowBytes(q, Bits(Add(Mul(v, Set(group.inverse)), Set(kMagic))));
-    }
-    for (int64_t j = 0; j < kLanes; j += Tile::kStepK) StoreStep<Tile::kStepBytes>(q + j, tile.step(begin + i + j) + r * Tile::kStepBytes);
-    for (const int8_t value : q) sum += value;
+    Bytes16 q = NoBytes();
+    if (i < live && group.inverse != 0.0f) q = RoundToBytes(Mul(LoadFirst(x + begin + i, LanesLeft(i, live)), Set(group.inverse)));
+    StoreSteps<Tile::kStepBytes>(q, tile.step(begin + i) + r * Tile::kStepBytes, tile.rows * Tile::kStepBytes);
+    sum += SumBytes(q);
     if ((i + kLanes) % kFormat.group_k != 0) continue;
     std::byte* to = tile.sum(begin + i) + r * Tile::kSumBytes;
     if constexpr (kFormat.has_min()) {

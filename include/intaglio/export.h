@@ -26,8 +26,9 @@ struct ExportOptions {
   // With int4, embedding and head are int8; routers and small matrices keep the checkpoint's precision; norms are f32.
   std::string weights{};
   int32_t group = 0;                       // weights that share a scale: 32, 64 or 128; 0: 32 of int8, 64 of int4
-  std::vector<std::string> keep{};         // "PATTERN=FORMAT": matrices whose name (or, for a pattern without dots, a word of it) matches have
-                                           // another format, e.g. "lm_head=int8", "*.down_proj=int8g64"; of several that match, the last counts
+  // "PATTERN=FORMAT": matrices whose name (or, for a pattern without dots, a word of it) matches have another format, e.g. "lm_head=int8",
+  // "*.down_proj=int8g64"; of several that match, the last counts.
+  std::vector<std::string> keep{};
   bool dequantize = false;                 // with "auto": no tensor stays quantised
   std::string kv_dtype{};                  // of cached keys and values: "f32", "bf16" or "int8"; empty: f32
   int64_t max_context = 0;                 // 0: the model's own limit, at most 4096 (512 where a text must be whole in one step)

@@ -126,9 +126,11 @@ void AddWeightOptions(CLI::App& command, ExportOptions& options) {
       ->check(CLI::IsMember({"f32", "bf16", "int8", "int4", "auto"}));
   command.add_option("--group", options.group, "Weights that share a scale, in int8 and int4: 32, 64 or 128 (default: 32 in int8, 64 in int4)")
       ->check(CLI::IsMember({32, 64, 128}));
-  command.add_option("--keep", options.keep,
-                     "PATTERN=FORMAT, several times if need be: matrices of this name have another format, e.g. lm_head=int8, 'down_*=int8g64' or "
-                     "'model.layers.0.*=bf16'; of several patterns that match, the last counts");
+  command
+      .add_option("--keep", options.keep,
+                  "PATTERN=FORMAT, several times if need be: matrices of this name have another format, e.g. lm_head=int8, 'down_*=int8g64' or "
+                  "'model.layers.0.*=bf16'; of several patterns that match, the last counts")
+      ->allow_extra_args(false);
   command.add_flag("--dequantize", options.dequantize, "Make f32 or bf16 of tensors that are quantised in the checkpoint");
 }
 

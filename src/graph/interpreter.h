@@ -58,7 +58,7 @@ class Interpreter {
 
  private:
   const Graph& graph_;
-  std::vector<std::vector<float>> weights_;   // by index into Graph::weights
+  std::vector<std::vector<float>> weights_;  // by index into Graph::weights
 };
 
 }  // namespace intaglio::graph

@@ -148,9 +148,12 @@ std::unique_ptr<Module> BuildModule(const ModuleSpec& spec) {
   Require(spec.max_tokens >= 1 && spec.rows >= 1, ErrorCode::kInvalidArgument, "module: ", spec.max_tokens, " tokens in steps of ", spec.rows);
   const int64_t max_tokens = std::min(spec.max_tokens, model->max_position()), rows = std::min<int64_t>(spec.rows, max_tokens);
   const ModuleEnds ends = parity::EndsOf(spec.kind, spec.layer, model->num_layers());
-  Graph graph = parity::CutModule(model->Build({.phase = Phase::kContextEncoding, .rows = rows, .outputs = rows, .max_context = max_tokens,
-                                                   .formats = compiler::EveryMatrixAs(ParseDType(spec.dtype))}),
-                                     ends);
+  Graph graph = parity::CutModule(model->Build({.phase = Phase::kContextEncoding,
+                                                .rows = rows,
+                                                .outputs = rows,
+                                                .max_context = max_tokens,
+                                                .formats = compiler::EveryMatrixAs(ParseDType(spec.dtype))}),
+                                  ends);
   compiler::RunPipeline(graph, {.keep_probes = true});
   compiler::CheckSources(graph, *checkpoint);
   return std::make_unique<CompiledModule>(ends, Compile(graph, *checkpoint, ParseDType(spec.dtype)), spec);

@@ -179,6 +179,41 @@ TEST(GgufCheckpoint, NamesTheNearestTensors) {
   EXPECT_NE(message.find("'model.norm.weight'"), std::string::npos) << message;
 }
 
+// A llama whose queries, 2 heads of 4 rows, are 64 columns of Q8_0: blocks of a scale of 1 and 32 bytes that all differ from their neighbours'.
+std::string LlamaWithQuantisedQueries() {
+  std::string bytes = GgufBytes(
+      {String("general.architecture", "llama"), U32("llama.context_length", 64), U32("llama.embedding_length", 64), U32("llama.block_count", 1),
+       U32("llama.feed_forward_length", 8), U32("llama.attention.head_count", 2), F32("llama.attention.layer_norm_rms_epsilon", 1e-6f)},
+      {Describe("token_embd.weight", {64, 1}, 0, 0), Describe("blk.0.attn_q.weight", {64, 8}, 8, 256)}, 256);
+  for (int block = 0; block < 16; ++block) {
+    bytes += Raw<uint16_t>(0x3c00);
+    for (int i = 0; i < 32; ++i) bytes += Raw(static_cast<int8_t>(block * 37 + i * 11));
+  }
+  return bytes;
+}
+
+TEST(GgufCheckpoint, QuantisedRowsAreInHuggingFacesOrderToo) {
+  const std::string bytes = LlamaWithQuantisedQueries(), name = "model.layers.0.self_attn.q_proj.weight";
+  const auto checkpoint = OpenGguf(ParseGguf(bytes));
+  ASSERT_EQ(checkpoint->quantized_type(name), DType::kQ8_0);
+  QuantizedRows rows;
+  checkpoint->AppendQuantized(name, {.row = 0, .count = 3, .first_k = 0, .num_k = 64}, rows);
+  checkpoint->AppendQuantized(name, {.row = 3, .count = 5, .first_k = 0, .num_k = 64}, rows);
+  const std::vector<float> expected = ReadAll(*checkpoint, name);
+  ASSERT_EQ(rows.q.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) ASSERT_EQ(rows.d[i / 32] * static_cast<float>(rows.q[i] - 128), expected[i]) << i;
+}
+
+TEST(GgufCheckpoint, PartsOfQuantisedRowsAreTheBlocksOfTheirColumns) {
+  const std::string bytes = LlamaWithQuantisedQueries(), name = "model.layers.0.self_attn.q_proj.weight";
+  const auto checkpoint = OpenGguf(ParseGguf(bytes));
+  QuantizedRows whole, part;
+  checkpoint->AppendQuantized(name, {.row = 1, .count = 2, .first_k = 0, .num_k = 64}, whole);
+  checkpoint->AppendQuantized(name, {.row = 1, .count = 2, .first_k = 32, .num_k = 32}, part);
+  ASSERT_EQ(part.q.size(), 64u);
+  for (size_t i = 0; i < 64; ++i) ASSERT_EQ(part.q[i], whole.q[i / 32 * 64 + 32 + i % 32]) << i;
+}
+
 TEST(GgufCheckpoint, RefusesQueriesThatHeadsDoNotDivide) {
   const std::string bytes = GgufBytes(
       {String("general.architecture", "llama"), U32("llama.context_length", 64), U32("llama.embedding_length", 8), U32("llama.block_count", 1),

@@ -65,3 +65,15 @@ def test_scales_of_another_shape_are_refused_by_name(checkpoints, tmp_path):
     assert result.returncode == 1
     assert name in result.stderr and "[6, 63, 1]" in result.stderr and "[6, 64, 1]" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_blocks_stay_as_they_are_unless_told_otherwise(checkpoints, tmp_path):
+    stored, dequantized = tmp_path / "stored", tmp_path / "dequantized"
+    for bundle, options in ((stored, []), (dequantized, ["--dequantize"])):
+        result = intaglio("export", checkpoints[0], bundle, "--max-context", "128", *options)
+        assert result.returncode == 0, result.stderr
+    formats = {weight["dtype"] for weight in json.loads((stored / "manifest.json").read_text())["weights"] if weight["layout"] == "experts"}
+    assert formats == {"mxfp4"}
+    assert json.loads((stored / "manifest.json").read_text())["weight_dtype"] == "mxfp4"
+    assert "mxfp4" not in (dequantized / "manifest.json").read_text()
+    assert intaglio("run", stored, "-p", "a", "--max-tokens", "4", "--ignore-eos").returncode == 0

@@ -64,7 +64,7 @@ class Layer {
     const Tensor x = Take(bucket, kHidden), ids = Take(bucket, k, DType::kI32), share = Take(bucket, k), positions = Take(bucket, k, DType::kI32);
     const Tensor gathered = Take(choices, kHidden), gate_up = Take(choices, 2 * kIntermediate), activated = Take(choices, kIntermediate),
                  down = Take(choices, kHidden), out = Take(bucket, kHidden);
-    workspace_ = Take(1, MatMulWorkspaceBytes(choices, kHidden) / static_cast<int64_t>(sizeof(float)));
+    workspace_ = Take(1, MatMulWorkspaceBytes(choices, kHidden, DType::kBF16) / static_cast<int64_t>(sizeof(float)));
     std::fill_n(x.f32(), bucket * kHidden, 0.1f);
 
     Params& route = Emit("route", {ids, share, logits_});

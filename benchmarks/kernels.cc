@@ -41,7 +41,9 @@ struct Case {
 // Decode, speculation, and prefill; a small model's layers, a 1B model's, and a vocabulary.
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (DType dtype :
+       {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kInt8G64, DType::kInt8G128, DType::kQ4_0, DType::kQ4_1, DType::kInt4G64, DType::kInt4G128,
+        DType::kQ5_0, DType::kQ5_1, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kMxfp4}) {
     for (const auto& [n, k] : std::vector<std::pair<int64_t, int64_t>>{{2048, 640}, {2048, 2048}, {16384, 2048}, {2048, 8192}, {151936, 1024}}) {
       for (int64_t m : {1, 2, 3, 4, 8, 12, 16, 32, 64, 256, 512}) {
         if (n <= 16384 || m == 1) cases.push_back({m, n, k, dtype});
@@ -64,7 +66,12 @@ class Bench {
         pool_(threads),
         memory_(size_t{768} << 20),
         activations_(size_t{64} << 20),
-        scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {}
+        scratch_(kScratchBytes * static_cast<size_t>(pool_.num_threads())) {
+    // As scales in f16 and f32 and as activations: small, but not subnormal, which would be slow.
+    constexpr int kHarmless = 0x2c;
+    std::memset(memory_.bytes().data(), kHarmless, memory_.bytes().size());
+    std::memset(activations_.bytes().data(), kHarmless, activations_.bytes().size());
+  }
 
   [[nodiscard]] Isa isa() const { return isa_; }
   [[nodiscard]] int num_threads() const { return pool_.num_threads(); }
@@ -94,7 +101,7 @@ class Bench {
     const size_t start = next_read_++ % (memory_.bytes().size() / kReadBytes) * kReadBytes;
     const double read =
         ReadSeconds(pool_, memory_.bytes().subspan(start, kReadBytes), /*streams=*/4) / static_cast<double>(kReadBytes) * shape.weight_bytes();
-    const Peak& fma = FindPeak(isa_ == Isa::kAvx512 ? "f32 FMA, AVX-512" : "f32 FMA, AVX2");
+    const Peak& fma = FindPeak(isa_ >= Isa::kAvx512 ? "f32 FMA, AVX-512" : "f32 FMA, AVX2");
     const double compute = PeakSeconds(pool_, fma) / fma.operations / pool_.num_threads() * shape.operations();
     return std::max(read, compute);
   }
@@ -108,10 +115,11 @@ class Bench {
     };
     KernelCall call;
     call.operands = {take(shape.m, shape.n), take(shape.m, shape.k), Tensor{weights.data(), shape.n, shape.k, 0, shape.dtype}};
-    if (shape.m > 1) call.operands[5] = take(1, MatMulWorkspaceBytes(shape.m, shape.k) / static_cast<int64_t>(sizeof(float)));
+    if (const int64_t bytes = MatMulWorkspaceBytes(shape.m, shape.k, shape.dtype); bytes > 0)
+      call.operands[5] = take(1, bytes / static_cast<int64_t>(sizeof(float)));
     for (int s = 0; s <= kSegments; ++s)
       call.params.ints[static_cast<size_t>(matmul_params::kBorders + s)] = shape.k * s / kSegments / kLanes * kLanes;
-    const Kernel& kernel = *FindKernel(StrCat("matmul_", shape.dtype), isa_);
+    const Kernel& kernel = *FindKernel(IsQuantized(shape.dtype) ? "matmul_q" : StrCat("matmul_", shape.dtype), isa_);
     if (const char* problem = kernel.check(call)) throw std::logic_error(StrCat(shape.name(), ": ", problem));
     const StepView step{.num_rows = static_cast<int32_t>(shape.m)};
     const auto start = std::chrono::steady_clock::now();

@@ -45,14 +45,17 @@ std::optional<std::string> HashHex(std::span<const std::byte> bytes, const std::
   return Hex(XXH3_128bits_digest(state.get()));
 }
 
-std::string HashFile(const std::filesystem::path& path) {
+std::string HashFile(const std::filesystem::path& path, const std::function<void(uint64_t done)>& on_bytes) {
   constexpr size_t kBufferBytes = 1 << 20;
+  uint64_t done = 0;
   std::vector<char> buffer(kBufferBytes);
   std::ifstream file(path, std::ios::binary);
   const State state = NewState();
   while (file) {
     file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
     XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(file.gcount()));
+    done += static_cast<uint64_t>(file.gcount());
+    if (on_bytes) on_bytes(done);
   }
   Require(file.eof() && !file.bad(), ErrorCode::kIo, path.string(), ": cannot read it to the end");
   return Hex(XXH3_128bits_digest(state.get()));

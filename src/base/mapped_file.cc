@@ -32,6 +32,16 @@ class FileDescriptor {
   int fd_;
 };
 
+constexpr size_t kPageBytes = 4096;
+
+// Kernels before 5.14 do not know MADV_POPULATE_READ: there a read of each page does the same.
+void MapPages(std::span<const std::byte> bytes) {
+#ifdef MADV_POPULATE_READ
+  if (madvise(const_cast<std::byte*>(bytes.data()), bytes.size(), MADV_POPULATE_READ) == 0) return;
+#endif
+  for (size_t offset = 0; offset < bytes.size(); offset += kPageBytes) (void)const_cast<const volatile std::byte*>(bytes.data())[offset];
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
@@ -58,16 +68,23 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
 }
 
-void MappedFile::Prefault(const std::stop_token& stop) const noexcept {
+void MappedFile::Prefault(const std::function<bool(size_t bytes)>& on_part) const {
   constexpr size_t kPartBytes = 64 << 20;   // a fraction of a second even from a disk
-  auto* data = const_cast<std::byte*>(data_);
-  for (size_t begin = 0; begin < size_ && !stop.stop_requested(); begin += kPartBytes) {
-    const size_t bytes = std::min(kPartBytes, size_ - begin);
-#ifdef MADV_POPULATE_READ
-    if (madvise(data + begin, bytes, MADV_POPULATE_READ) == 0) continue;
-#endif
-    madvise(data + begin, bytes, MADV_WILLNEED);
+  for (size_t begin = 0; begin < size_; begin += kPartBytes) {
+    const auto part = bytes().subspan(begin, std::min(kPartBytes, size_ - begin));
+    MapPages(part);
+    if (on_part && !on_part(part.size())) return;
   }
+}
+
+bool MappedFile::is_cached() const noexcept {
+  constexpr size_t kSamples = 64;
+  for (size_t i = 0; i < kSamples && size_ > 0; ++i) {
+    const size_t page = (size_ - 1) / kSamples * i / kPageBytes * kPageBytes;
+    unsigned char is_resident = 1;
+    if (mincore(const_cast<std::byte*>(data_) + page, 1, &is_resident) == 0 && (is_resident & 1) == 0) return false;
+  }
+  return true;
 }
 
 }  // namespace intaglio

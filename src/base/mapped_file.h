@@ -2,8 +2,8 @@
 #pragma once
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
-#include <stop_token>
 
 namespace intaglio {
 
@@ -17,9 +17,11 @@ class MappedFile {
   ~MappedFile();
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
-  // Asks the kernel to map every page now (and read what is not cached yet), so that later reads do not fault; to the end, or until somebody
-  // asks to stop.
-  void Prefault(const std::stop_token& stop = {}) const noexcept;
+  // Has the kernel map every page now (and read what is not cached yet), so that later reads do not fault: in parts, after each of which
+  // `on_part` gets its bytes, and ends it by false.
+  void Prefault(const std::function<bool(size_t bytes)>& on_part = {}) const;
+  // Whether the page cache seems to have all of it, by a sample of pages.
+  [[nodiscard]] bool is_cached() const noexcept;
 
  private:
   const std::byte* data_ = nullptr;

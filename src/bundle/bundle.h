@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/known_hashes.h"
 #include "base/mapped_file.h"
 #include "base/output_file.h"
 #include "bundle/manifest.h"
@@ -33,8 +34,10 @@ struct Bundle {
 
   // Throws Error: kNotFound (no such directory or file; what `intaglio export` would make it), kDataLoss (truncated, contradictory,
   // checksum), kUnsupported (version), kInvalidArgument (no such rank), kUnavailable (somebody asks to stop). Sizes, offsets and operand
-  // ranges are always checked; `verify_checksums` also hashes every file of this rank, and those of no rank where it is rank 0.
-  [[nodiscard]] static Bundle Open(const std::filesystem::path& path, bool verify_checksums = true, int rank = 0, const std::stop_token& stop = {});
+  // ranges are always checked; `verify_checksums` also hashes every file of this rank, and those of no rank where it is rank 0, but for those
+  // whose hash is among `known`, to which it adds the others.
+  [[nodiscard]] static Bundle Open(const std::filesystem::path& path, bool verify_checksums = true, int rank = 0, const std::stop_token& stop = {},
+                                   const KnownHashes& known = {});
 };
 
 // Collects files in `<path>.tmp<pid>` beside the target and renames the directory on Commit. An existing target is an Error
@@ -53,6 +56,8 @@ class BundleWriter {
   // when all is written but not yet in place; what it returns goes into the manifest, what it throws leaves nothing.
   using Gate = std::function<ParityGate(const std::filesystem::path& bundle)>;
   void Commit(Manifest manifest, const Gate& gate = {});
+  // The directory has all files of a bundle, its manifest too: renames it, as Commit does in the end.
+  void Place();
 
  private:
   struct Impl;

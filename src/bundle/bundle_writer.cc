@@ -121,6 +121,10 @@ void BundleWriter::Commit(Manifest manifest, const Gate& gate) {
     manifest.parity = gate(impl_->directory);
     write();
   }
+  Place();
+}
+
+void BundleWriter::Place() {
   CheckTarget(impl_->target, impl_->force);
   const int fault = PutInPlace(impl_->directory, impl_->target);
   Require(fault == 0, ErrorCode::kIo, impl_->target.string(), ": cannot put the bundle in place: ", std::strerror(fault));

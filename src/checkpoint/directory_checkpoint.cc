@@ -175,6 +175,24 @@ class DirectoryCheckpoint final : public Checkpoint {
 
 }  // namespace
 
+std::vector<fs::path> FilesOfDirectory(const fs::path& directory) {
+  const fs::path index = directory / "model.safetensors.index.json", single = directory / "model.safetensors";
+  std::set<std::string> names(kCompanions.begin(), kCompanions.end());
+  names.insert({"config.json", "modules.json", "model.safetensors"});
+  if (Exists(index) && !Exists(single)) {
+    names.insert(index.filename().string());
+    for (const auto& [tensor, shard] : ReadIndex(index)) names.insert(shard);
+  }
+  for (const SentenceModule& module : ReadSentenceModules(directory)) {
+    if (!module.path.empty()) names.insert({module.path + "/config.json", module.path + "/model.safetensors"});
+  }
+  std::vector<fs::path> files;
+  for (const std::string& name : names) {
+    if (Exists(directory / name)) files.push_back(directory / name);
+  }
+  return files;
+}
+
 std::unique_ptr<Checkpoint> OpenDirectory(const fs::path& directory) { return std::make_unique<DirectoryCheckpoint>(directory); }
 
 }  // namespace intaglio::checkpoint

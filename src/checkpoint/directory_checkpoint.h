@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 
@@ -9,5 +10,8 @@ namespace intaglio::checkpoint {
 
 // Throws Error, as Checkpoint::Open.
 [[nodiscard]] std::unique_ptr<Checkpoint> OpenDirectory(const std::filesystem::path& directory);
+
+// Throws Error, as Checkpoint::FilesOf.
+[[nodiscard]] std::vector<std::filesystem::path> FilesOfDirectory(const std::filesystem::path& directory);
 
 }  // namespace intaglio::checkpoint

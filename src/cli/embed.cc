@@ -98,6 +98,7 @@ void AddEmbedCommand(CLI::App& app, Command& chosen) {
   command->add_flag("--json", options->is_json, "Print one JSON object: model, dim, and text, input_ids, embedding of each");
   AddThreadOptions(command, options->engine);
   AddWireOption(command, options->engine);
+  AddStartOptions(command, options->engine);
   command->add_flag("--allow-failed-parity", options->engine.allow_failed_parity, "Load a bundle that failed the parity gate of its export");
   command->callback([options, &chosen] { chosen = [options] { return RunEmbed(*options); }; });
 }

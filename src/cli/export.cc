@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
+#include "intaglio/accuracy.h"
 #include "intaglio/inspect.h"
 #include "intaglio/parity.h"
 
@@ -17,21 +18,36 @@ namespace {
 constexpr const char* kFooter = R"(Examples:
   intaglio export ~/models/Llama-3.2-1B llama.bundle
   intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
-  intaglio export ~/models/Qwen3-0.6B qwen.bundle --dtype bf16 --batch-buckets 1,4,16 --speculation 4
+  intaglio export ~/models/Qwen3-0.6B qwen.bundle --weights int8 --batch-buckets 1,4,16 --speculation 4
   intaglio export ~/models/Llama-3.2-1B llama.bundle --max-context 32768 --kv-dtype bf16
   intaglio export ~/models/all-MiniLM-L6-v2 minilm.bundle
   intaglio export ~/models/Llama-3.1-8B llama.bundle --tp 2              two ranks, e.g. one a socket
   intaglio export ~/models/Qwen3-0.6B qwen.bundle --validate capture     compare with Transformers, see intaglio compare --help
+  intaglio export ~/models/Qwen3-0.6B qwen.bundle --validate book.txt --max-kl 0.01   compare with its own f32 bundle on a text
 
 A checkpoint with the modules.json of sentence-transformers becomes an embedder, any other generates text; --task decides otherwise.
 OUT appears only when it is whole. Ctrl-C leaves nothing behind.)";
 
 struct Interrupted {};
 
-// Compares the new bundle with a capture; the export's report keeps the verdict.
-std::function<ParityGate(const std::filesystem::path&)> MakeGate(const std::filesystem::path& capture) {
-  if (capture.empty()) return {};
-  return [capture](const std::filesystem::path& bundle) { return Summarise(CompareBundle(bundle, capture)); };
+// What --validate is given is a capture if it is a folder, else a text.
+struct Validation {
+  std::filesystem::path path;
+  std::filesystem::path against;
+  std::optional<double> max_kl;
+};
+
+// Compares the new bundle; the export's report keeps the verdict. `options` must outlive the export.
+std::function<ParityGate(const std::filesystem::path&)> MakeGate(const Validation& validation, const ExportOptions& options) {
+  if (validation.path.empty()) return {};
+  if (!std::filesystem::is_directory(validation.path)) {
+    TextGate gate{.text = validation.path, .reference = validation.against};
+    if (validation.max_kl) gate.max_kl = *validation.max_kl;
+    return [gate, &options](const std::filesystem::path& bundle) { return JudgeOnText(bundle, options, gate); };
+  }
+  if (!validation.against.empty() || validation.max_kl)
+    throw CLI::ValidationError("--against and --max-kl need a text for --validate, not a capture");
+  return [capture = validation.path](const std::filesystem::path& bundle) { return Summarise(CompareBundle(bundle, capture)); };
 }
 
 // The last lines, and the exit code.
@@ -42,8 +58,11 @@ int Conclude(const ExportReport& report) {
     std::printf("\nWrote %s. Try: intaglio %s %s %s \"Once upon a time\"\n", bundle.c_str(), verb, bundle.c_str(), option);
     return 0;
   }
-  std::printf("\nWrote %s, but it does not compute what %s says:\n", bundle.c_str(), report.parity->capture.c_str());
-  for (const GateCheck& check : report.parity->checks) {
+  const ParityGate& gate = *report.parity;
+  const std::string fault =
+      gate.text ? "its answers are too far from those of " + gate.text->reference + " on " : "it does not compute what Transformers did for ";
+  std::printf("\nWrote %s, but %s%s:\n", bundle.c_str(), fault.c_str(), gate.capture.c_str());
+  for (const GateCheck& check : gate.checks) {
     if (!check.is_ok) std::printf("  %-24s worst %.3g, allowed %.3g\n", check.kind.c_str(), check.worst, check.tolerance);
   }
   std::printf("intaglio run refuses it without --allow-failed-parity.\n");
@@ -71,11 +90,46 @@ int RunExport(ExportOptions& options) {
   return Conclude(report);
 }
 
+std::shared_ptr<Validation> AddValidationOptions(CLI::App* command) {
+  const auto validation = std::make_shared<Validation>();
+  CLI::Option* validate =
+      command
+          ->add_option("--validate", validation->path,
+                       "Compare the bundle with a capture of Transformers, or, given a text file, with the checkpoint's f32 bundle on that text; the "
+                       "verdict becomes part of it")
+          ->check(CLI::ExistingPath);
+  command->add_option("--against", validation->against, "With a text: compare with this bundle instead, so that no f32 bundle has to be made")
+      ->needs(validate)
+      ->check(CLI::ExistingDirectory);
+  command
+      ->add_option("--max-kl", validation->max_kl,
+                   "With a text: the mean KL divergence allowed, in nats; above it the export fails (default: it is only told)")
+      ->needs(validate)
+      ->check(CLI::NonNegativeNumber);
+  return validation;
+}
+
 // Where nobody has chosen the number of ranks.
 int RunExportAndSuggest(ExportOptions& options) {
   const int exit_code = RunExport(options);
   if (const std::string suggestion = SuggestRanks(); exit_code == 0 && !suggestion.empty()) PrintNote("note: " + suggestion);
   return exit_code;
+}
+
+void AddWeightOptions(CLI::App& command, ExportOptions& options) {
+  command
+      .add_option(
+          "--weights,--dtype", options.weights,
+          "Matrices in the bundle: f32, bf16, int8, int4, or auto (default): quantised tensors of a GGUF or MXFP4 checkpoint stay as they are, "
+          "others are f32 from an f32 checkpoint, else bf16. With int4, embedding and head are int8; routers and small matrices are not "
+          "quantised")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4", "auto"}));
+  command.add_option("--group", options.group, "Weights that share a scale, in int8 and int4: 32, 64 or 128 (default: 32 in int8, 64 in int4)")
+      ->check(CLI::IsMember({32, 64, 128}));
+  command.add_option("--keep", options.keep,
+                     "PATTERN=FORMAT, several times if need be: matrices of this name have another format, e.g. lm_head=int8, 'down_*=int8g64' or "
+                     "'model.layers.0.*=bf16'; of several patterns that match, the last counts");
+  command.add_flag("--dequantize", options.dequantize, "Make f32 or bf16 of tensors that are quantised in the checkpoint");
 }
 
 }  // namespace
@@ -88,8 +142,7 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
   command->add_option("OUT", options->output, "Bundle directory to make")->required();
   command->add_option("--task", options->task, "generate text, or embed it (default: embed if modules.json is there)")
       ->check(CLI::IsMember({"generate", "embed"}));
-  command->add_option("--dtype", options->dtype, "Weights in the bundle: f32 or bf16 (default: f32 for an f32 checkpoint, else bf16)")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+  AddWeightOptions(*command, *options);
   command
       ->add_option("--kv-dtype", options->kv_dtype,
                    "Keys and values of the cache: f32 (default), bf16 (half the memory, faster with long contexts) or int8 (a quarter)")
@@ -126,11 +179,9 @@ void AddExportCommand(CLI::App& app, Command& chosen) {
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--force", options->force, "Replace an existing bundle");
   command->add_flag("--keep-probes", options->keep_probes, "Keep the inner values that intaglio compare looks at; costs memory and time");
-  const auto capture = std::make_shared<std::filesystem::path>();
-  command->add_option("--validate", *capture, "Compare the bundle with a capture of Transformers; the verdict becomes part of it")
-      ->check(CLI::ExistingDirectory);
-  command->callback([options, capture, tp, &chosen] {
-    options->gate = MakeGate(*capture);
+  const std::shared_ptr<Validation> validation = AddValidationOptions(command);
+  command->callback([options, validation, tp, &chosen] {
+    options->gate = MakeGate(*validation, *options);
     chosen = [options, has_chosen = tp->count() > 0] { return has_chosen ? RunExport(*options) : RunExportAndSuggest(*options); };
   });
 }

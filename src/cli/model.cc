@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <chrono>
+#include <future>
 
 #include "base/fail.h"
 #include "cli/terminal.h"
@@ -22,14 +23,32 @@ text::ChatTemplate Model::RequireChatTemplate() const {
   return *std::move(chat_template);
 }
 
+namespace {
+
+// Parsing a large tokenizer leaves twice its size in freed memory, which goes back to the system before the first step takes its own.
+std::optional<text::Tokenizer> LoadTokenizer(const std::filesystem::path& bundle) {
+  std::optional<text::Tokenizer> tokenizer;
+  if (std::filesystem::exists(bundle / "tokenizer.json")) tokenizer = text::Tokenizer::Load(bundle);
+  malloc_trim(/*pad=*/0);
+  return tokenizer;
+}
+
+}  // namespace
+
 Model LoadModel(const std::filesystem::path& bundle, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   Model model;
   model.path = bundle;
-  if (std::filesystem::exists(bundle / "tokenizer.json")) model.tokenizer = text::Tokenizer::Load(bundle);
-  // Parsing a large tokenizer leaves twice its size in freed memory. Given back before the engine takes its own, it is on top of nothing.
-  malloc_trim(/*pad=*/0);
-  model.engine = Engine::Load(bundle, options);
+  // It takes longer than the engine, which has nothing to do with it.
+  std::future<std::optional<text::Tokenizer>> tokenizer = std::async(std::launch::async, LoadTokenizer, bundle);
+  // What is in memory before the first step would be on top of what parsing takes for a while.
+  if (options.prefault || options.mlock) tokenizer.wait();
+  ProgressBar progress;
+  EngineOptions with_progress = options;
+  with_progress.on_prefault = [&](uint64_t done, uint64_t total) { progress.Update("getting the model into memory", done, total); };
+  model.engine = Engine::Load(bundle, with_progress);
+  progress.Clear();
+  model.tokenizer = tokenizer.get();
   model.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return model;
 }

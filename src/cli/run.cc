@@ -134,6 +134,7 @@ void AddRunCommand(CLI::App& app, Command& chosen) {
   AddSamplingOptions(command, options->request.sampling);
   AddThreadOptions(command, options->engine);
   AddWireOption(command, options->engine);
+  AddStartOptions(command, options->engine);
   command->add_flag("--allow-failed-parity", options->engine.allow_failed_parity, "Run a bundle that export --validate found wrong");
   CLI::Option* json =
       command->add_flag("--json", options->is_json, "Print one JSON object: prompt_ids, ids, text, finish_reason, timings, memory")->excludes(chat);

@@ -15,5 +15,7 @@ namespace intaglio::cli {
 std::vector<CLI::Option*> AddThreadOptions(CLI::App* command, EngineOptions& engine);
 // --wire, of commands that compute.
 void AddWireOption(CLI::App* command, EngineOptions& engine);
+// --prefault, --mlock and --verify: what Load does before it returns. Has checksums that were verified remembered in the default cache.
+void AddStartOptions(CLI::App* command, EngineOptions& engine);
 
 }  // namespace intaglio::cli

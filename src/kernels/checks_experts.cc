@@ -45,8 +45,9 @@ const char* CheckExpertMatMul(const KernelCall& call, DType dtype) noexcept {
   const int64_t* borders = &call.params.ints[expert_params::kBorders];
   if (!IsSegmentation(borders, x.cols)) return "the segments do not cover K";
   if (const char* problem = CheckLeaves(call, borders)) return problem;
-  const int64_t floats = MatMulWorkspaceBytes(x.rows, x.cols) / static_cast<int64_t>(sizeof(float));
-  if (x.rows > 1 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < floats)) return "the workspace is too small";
+  const int64_t bytes = MatMulWorkspaceBytes(x.rows, x.cols, weight.dtype);
+  if (bytes > 0 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < bytes / static_cast<int64_t>(sizeof(float))))
+    return "the workspace is too small";
   return CheckDomain(call);
 }
 
@@ -82,12 +83,10 @@ ExpertShare ShareOfExpert(const KernelCall& call, const StepView& step, int64_t 
                  .dtype = weight.dtype};
   if (call[4].is_present())
     operands[3] = {.data = reinterpret_cast<std::byte*>(call[4].f32(expert)), .rows = 1, .cols = out.cols, .stride = out.cols, .dtype = DType::kF32};
-  if (call[5].is_present())
-    operands[5] = {.data = reinterpret_cast<std::byte*>(call[5].f32() + begin * x.cols),
-                   .rows = 1,
-                   .cols = (end - begin) * x.cols,
-                   .stride = (end - begin) * x.cols,
-                   .dtype = DType::kF32};
+  if (call[5].is_present()) {
+    const int64_t row_bytes = MatMulRowBytes(x.cols, weight.dtype), floats = (end - begin) * row_bytes / static_cast<int64_t>(sizeof(float));
+    operands[5] = {.data = call[5].data + begin * row_bytes, .rows = 1, .cols = floats, .stride = floats, .dtype = DType::kF32};
+  }
   return share;
 }
 
@@ -189,5 +188,8 @@ const char* CheckExpertBias(const KernelCall& call) noexcept {
 
 const char* CheckExpertMatMulF32(const KernelCall& call) noexcept { return CheckExpertMatMul(call, DType::kF32); }
 const char* CheckExpertMatMulBf16(const KernelCall& call) noexcept { return CheckExpertMatMul(call, DType::kBF16); }
+const char* CheckExpertMatMulQ(const KernelCall& call) noexcept {
+  return IsQuantized(call[2].dtype) ? CheckExpertMatMul(call, call[2].dtype) : "the weights are not quantised";
+}
 
 }  // namespace intaglio::kernels

@@ -31,8 +31,9 @@ const char* CheckHeadMatMul(const KernelCall& call, DType dtype) noexcept {
   if (!weight.is_present() || weight.dtype != dtype || weight.cols != x.cols / heads) return "the weights do not fit the input";
   if (weight.rows != heads * NumBlocks(out.cols / heads) * kLanes) return "the weights are not one packed matrix for each head";
   if (!IsSegmentation(&call.params.ints[head_params::kBorders], weight.cols)) return "the segments do not cover K";
-  const int64_t floats = MatMulWorkspaceBytes(x.rows, x.cols) / static_cast<int64_t>(sizeof(float));
-  if (x.rows > 1 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < floats)) return "the workspace is too small";
+  const int64_t bytes = heads * MatMulWorkspaceBytes(x.rows, weight.cols, weight.dtype);
+  if (bytes > 0 && (!IsMatrix(workspace) || workspace.rows != 1 || workspace.cols < bytes / static_cast<int64_t>(sizeof(float))))
+    return "the workspace is too small";
   return CheckDomain(call);
 }
 
@@ -51,7 +52,8 @@ KernelCall ShareOfHead(const KernelCall& call, int64_t head) noexcept {
   operands[2] = weight;
   operands[2].data += head * NumBlocks(n) * PackedBlockBytes(k, weight.dtype);
   operands[2].rows = n;
-  if (workspace.is_present()) operands[5] = Columns(workspace, head * out.rows * k, out.rows * k);
+  const int64_t floats = out.rows * MatMulRowBytes(k, weight.dtype) / static_cast<int64_t>(sizeof(float));
+  if (workspace.is_present()) operands[5] = Columns(workspace, head * floats, floats);
   return share;
 }
 
@@ -61,6 +63,9 @@ int64_t HeadMatMulTasks(const KernelCall& call, const StepView& step, int stage)
 
 const char* CheckHeadMatMulF32(const KernelCall& call) noexcept { return CheckHeadMatMul(call, DType::kF32); }
 const char* CheckHeadMatMulBf16(const KernelCall& call) noexcept { return CheckHeadMatMul(call, DType::kBF16); }
+const char* CheckHeadMatMulQ(const KernelCall& call) noexcept {
+  return IsQuantized(call[2].dtype) ? CheckHeadMatMul(call, call[2].dtype) : "the weights are not quantised";
+}
 
 const char* CheckHeadConcat(const KernelCall& call) noexcept {
   const int64_t heads = NumHeads(call);

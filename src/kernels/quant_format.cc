@@ -21,9 +21,9 @@ int BitsAt(const std::byte* lines, int bits, int64_t lane, int64_t k) {
 
 int QuantAt(const QuantFormat& format, const std::byte* quants, int64_t lane, int64_t k) {
   if (format.bits == 8 || format.bits == 4 || format.bits == 2) return BitsAt(quants, format.bits, lane, k);
-  const int base = format.bits > 4 ? 4 : 2;
+  const int base = format.bits > 4 ? 4 : 2, higher = format.bits - base;
   const std::byte* bundle = quants + k / kBundleK * format.bits * kLineBytes;
-  return BitsAt(bundle, base, lane, k % kBundleK) | BitsAt(bundle + base * kLineBytes, format.bits - base, lane, k % kBundleK) << base;
+  return BitsAt(bundle + higher * kLineBytes, base, lane, k % kBundleK) | BitsAt(bundle, higher, lane, k % kBundleK) << base;
 }
 
 float F16At(const std::byte* p, int64_t index) {

@@ -3,10 +3,14 @@
 #pragma once
 #include <cstdint>
 
+#include "base/dtype.h"
+
 namespace intaglio::kernels {
 
-// Packed activations of matmul. 0 for one row.
-[[nodiscard]] int64_t MatMulWorkspaceBytes(int64_t rows, int64_t k);
+// Activations of matmul, packed for weights of `dtype`. 0 for one row of floats; quantised weights need theirs quantised.
+[[nodiscard]] int64_t MatMulWorkspaceBytes(int64_t rows, int64_t k, DType dtype);
+// Of which one row of a row tile takes so much.
+[[nodiscard]] int64_t MatMulRowBytes(int64_t k, DType dtype);
 // Partial results per (row, head, span) when few rows attend to a long context. 0 where a task walks all spans itself.
 [[nodiscard]] int64_t AttentionWorkspaceBytes(int64_t rows, int64_t heads, int64_t kv_heads, int64_t v_dim, int64_t max_context);
 [[nodiscard]] int64_t SampleWorkspaceBytes(int64_t outputs, int64_t vocab);

@@ -6,27 +6,10 @@
 
 #include "base/assert.h"
 #include "base/strings.h"
+#include "parity/distribution.h"
 
 namespace intaglio::parity {
 namespace {
-
-double LogSumExp(std::span<const float> row) {
-  const double largest = *std::ranges::max_element(row);
-  double sum = 0;
-  for (float value : row) sum += std::exp(value - largest);
-  return largest + std::log(sum);
-}
-
-// KL(softmax(golden) || softmax(logits)), at least 0 up to rounding.
-double Divergence(std::span<const float> logits, std::span<const float> golden) {
-  const double golden_norm = LogSumExp(golden), norm = LogSumExp(logits);
-  double sum = 0;
-  for (size_t i = 0; i < golden.size(); ++i) {
-    const double log_p = golden[i] - golden_norm, p = std::exp(log_p);
-    if (p > 0) sum += p * (log_p - (logits[i] - norm));
-  }
-  return sum < 0 ? 0.0 : sum;
-}
 
 std::string NameOf(int64_t top) { return top == 0 ? "all" : StrCat("top ", top); }
 
@@ -66,8 +49,7 @@ void LogitMatch::AddRow(const std::string& where, std::span<const float> logits,
     }
     band.count += size;
   }
-  double divergence = Divergence(logits, golden);
-  if (std::isnan(divergence)) divergence = INFINITY;
+  const double divergence = Divergence(Distribution(logits), Distribution(golden));
   divergence_sum_ += divergence;
   ++num_rows_;
   if (divergence <= divergence_.worst) return;

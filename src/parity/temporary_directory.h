@@ -1,4 +1,4 @@
-// A directory of our own under the system's temporary one, removed at the end.
+// A directory of our own, removed at the end.
 #pragma once
 #include <cerrno>
 #include <cstdlib>
@@ -12,8 +12,9 @@ namespace intaglio::parity {
 
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "intaglio-compare-XXXXXX").string();
+  // Under `parent`, by default the system's temporary directory. Throws Error kIo.
+  explicit TemporaryDirectory(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    std::string pattern = (parent / "intaglio-compare-XXXXXX").string();
     Require(mkdtemp(pattern.data()) != nullptr, ErrorCode::kIo, pattern, ": cannot create a temporary directory: ", std::strerror(errno));
     path_ = pattern;
   }

@@ -43,15 +43,20 @@ kernels::Tensor RowsOf(const kernels::Tensor& tensor, int64_t begin, int64_t end
   return rows;
 }
 
+void RequireWanted(const bundle::Bundle& bundle, const std::stop_token& stop) {
+  Require(!stop.stop_requested(), ErrorCode::kUnavailable, bundle.path.string(), ": loading was called off");
+}
+
 }  // namespace
 
 CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link, const std::stop_token& stop)
     : bundle_(bundle), link_(link), pool_(place.num_threads, place.workers) {
-  kv_cache_ = Pages(bundle.manifest.memory.kv_cache, Pages::Fill::kNow, "the KV cache");
-  arena_ = Pages(ArenaBytes(bundle), Pages::Fill::kNow, "the arena");
-  scratch_ = Pages(static_cast<uint64_t>(pool_.num_threads()) * kernels::kScratchBytes, Pages::Fill::kOnUse, "the threads' scratch memory");
-  bundle.weights.Prefault(stop);
-  Require(!stop.stop_requested(), ErrorCode::kUnavailable, bundle.path.string(), ": loading was called off");
+  kv_cache_ = Pages(bundle.manifest.memory.kv_cache, Pages::Size::kHuge, "the KV cache");
+  arena_ = Pages(ArenaBytes(bundle), Pages::Size::kHuge, "the arena");
+  scratch_ = Pages(static_cast<uint64_t>(pool_.num_threads()) * kernels::kScratchBytes, Pages::Size::kSmall, "the threads' scratch memory");
+  // Read front to back, a disk is faster than in the order in which threads come to need it.
+  if (!bundle.weights.is_cached()) bundle.weights.Prefault([&](size_t) { return !stop.stop_requested(); });
+  RequireWanted(bundle, stop);
   for (const bundle::Plan& plan : bundle.plans) {
     std::vector<ResolvedCall>& calls = plans_.emplace_back();
     calls.reserve(plan.calls.size());
@@ -60,6 +65,26 @@ CpuDevice::CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankC
       calls[i].feeds_next = plan.calls[i].kernel.starts_with("matmul_") && calls[i + 1].kernel == nullptr && Feeds(calls[i].call, calls[i + 1].call);
   }
   if (link.overlaps) sender_.emplace(*link.group);
+}
+
+void CpuDevice::MakeResident(const Residency& residency, const std::stop_token& stop) {
+  if (!residency.is_full && !residency.is_locked) return;
+  const std::span<const std::byte> weights = bundle_.weights.bytes(), kv_cache = kv_cache_.bytes(), arena = arena_.bytes();
+  const uint64_t total = weights.size() + kv_cache.size() + arena.size();
+  uint64_t done = 0;
+  const auto on_part = [&](size_t bytes) {
+    done += bytes;
+    if (residency.on_progress) residency.on_progress(done, total);
+    return !stop.stop_requested();
+  };
+  bundle_.weights.Prefault(on_part);
+  kv_cache_.Prefault(on_part);
+  arena_.Prefault(on_part);
+  RequireWanted(bundle_, stop);
+  if (!residency.is_locked) return;
+  LockInMemory(weights, "the weights");
+  LockInMemory(kv_cache, "the KV cache");
+  LockInMemory(arena, "the arena");
 }
 
 std::byte* CpuDevice::Address(const bundle::Operand& operand) const noexcept {

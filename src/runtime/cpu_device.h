@@ -1,6 +1,7 @@
 // The CPU as a device: walks a plan's calls, each resolved once, at load, to a kernel and absolute pointers.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <stop_token>
 #include <vector>
@@ -15,13 +16,23 @@
 
 namespace intaglio::runtime {
 
+// How much of a device's memory is in RAM, and in the page table, before the first step.
+struct Residency {
+  bool is_full = false;     // weights, KV cache and arena; else what steps touch first, when they do
+  bool is_locked = false;   // full, and stays so
+  std::function<void(uint64_t done, uint64_t total)> on_progress{};   // in bytes
+};
+
 class CpuDevice final : public Device {
  public:
-  // `bundle` must outlive it, and the group of `link`, which only a rank of several has. The calling thread computes too and touches
-  // all memory first: it has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
+  // `bundle` must outlive it, and the group of `link`, which only a rank of several has. The calling thread computes too, and
+  // like its pool's it touches memory first where it runs: it has bound itself to `place` (BindThisThread) if it is to be. Throws Error: kDataLoss for a call that its kernel forbids,
   // kUnsupported for a kernel that this version lacks, kResourceExhausted when memory does not suffice, kUnavailable when somebody asks to
   // stop. REQUIRES: CheckPlans (plan_check.h) passed
   CpuDevice(const bundle::Bundle& bundle, kernels::Isa isa, const RankCpus& place, const RankLink& link = {}, const std::stop_token& stop = {});
+  // To be called by the thread that made it, before the first step. Throws Error kResourceExhausted where memory must not be locked,
+  // kUnavailable when somebody asks to stop.
+  void MakeResident(const Residency& residency, const std::stop_token& stop = {});
 
   void Run(size_t plan, const kernels::StepView& view) override;
   // Of a rank of several: its own columns.

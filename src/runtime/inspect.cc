@@ -1,6 +1,7 @@
 #include "intaglio/inspect.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <sstream>
 #include <tuple>
@@ -8,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "base/strings.h"
 #include "bundle/bundle.h"
+#include "bundle/costs.h"
 #include "kernels/attention_table.h"
 #include "kernels/kv_layout.h"
 #include "runtime/labelled_text.h"
@@ -27,12 +29,27 @@ std::string Right(const std::string& text) { return std::string(text.size() < kN
 
 std::string Bytes(uint64_t bytes) { return StrCat(Right(FormatBytes(bytes)), "  (", bytes, " bytes)"); }
 
+// " (q5_0 170.2 MiB, q8_0 …)": of matrices that are stored in groups, by size; empty where none is.
+std::string Formats(const Manifest& m) {
+  std::map<DType, uint64_t> bytes;
+  for (const bundle::WeightEntry& weight : m.weights) {
+    if (weight.layout == "matmul" || weight.layout == "experts") bytes[weight.dtype] += weight.bytes;
+  }
+  if (std::ranges::none_of(bytes, [](const auto& entry) { return IsQuantized(entry.first); })) return "";
+  std::vector<std::pair<uint64_t, DType>> by_size;
+  for (const auto& [dtype, size] : bytes) by_size.emplace_back(size, dtype);
+  std::ranges::sort(by_size, std::greater());
+  std::vector<std::string> parts;
+  for (const auto& [size, dtype] : by_size) parts.push_back(StrCat(dtype, ' ', FormatBytes(size)));
+  return StrCat(" (", Join(parts), ')');
+}
+
 void DescribeModel(const Bundle& bundle, LabelledText& text) {
   const Manifest& m = bundle.manifest;
   text.Heading(bundle.path.string());
   text.Line("model", m.architecture, " (", m.model_type, "), from ", m.source);
   text.Line("written by", "intaglio ", m.compiler_version, ", bundle format ", m.format_version);
-  text.Line("weights", Name(m.weight_dtype), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
+  text.Line("weights", m.weight_format, Formats(m), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
   text.Line("shape", m.num_layers, " layers, hidden size ", m.hidden_size, ", vocabulary of ", m.vocab_size);
   text.Line("context", m.max_context, " tokens, ", m.max_slots, m.max_slots == 1 ? " slot" : " slots");
   if (m.embedding) {
@@ -123,17 +140,44 @@ void DescribeFiles(const Manifest& m, LabelledText& text) {
   for (const auto& [name, file] : m.files) text.Line(name, Right(FormatBytes(file.bytes)), "  ", file.hash);
 }
 
+void DescribeAccuracy(const TextAccuracy& accuracy, LabelledText& text) {
+  text.Line("reference", accuracy.reference);
+  text.Line("judged", accuracy.tokens, " tokens, in ", accuracy.windows, accuracy.windows == 1 ? " window" : " windows", " of ", accuracy.context);
+  text.Line("KL divergence", "mean ", accuracy.kl_mean, ", 99 % below ", accuracy.kl_p99, ", worst ", accuracy.kl_worst, " nats");
+  text.Line("same likeliest token", 100 * accuracy.top1_agreement, " %");
+  text.Line("perplexity", accuracy.perplexity, ", reference ", accuracy.reference_perplexity, ", ratio ", accuracy.perplexity_ratio());
+}
+
 // What export --validate found.
 void DescribeParity(const Manifest& m, LabelledText& text) {
   if (!m.parity) return;
   const ParityGate& gate = *m.parity;
-  text.Heading(StrCat("Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
-  text.Line("capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
-  text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
-  text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  text.Heading(
+      StrCat(gate.text ? "Accuracy on a text: " : "Parity with Transformers: ", gate.is_ok ? "ok" : "FAILED (runs only with --allow-failed-parity)"));
+  text.Line(gate.text ? "text" : "capture", gate.capture, ", ", gate.capture_digest, ", computed by ", gate.isa);
+  if (gate.text) {
+    DescribeAccuracy(*gate.text, text);
+  } else {
+    text.Line("KL divergence", "mean ", gate.divergence_mean, ", worst ", gate.divergence_worst, " nats");
+    text.Line("greedy tokens", gate.first_divergence < 0 ? std::string("all equal") : StrCat("first difference at token ", gate.first_divergence));
+  }
   for (const GateCheck& check : gate.checks) {
     text.Line(check.kind, check.is_ok ? "ok" : "MISS", ", ", check.count, check.count == 1 ? " check" : " checks", ", worst ", check.worst,
               ", allowed ", check.tolerance);
+  }
+}
+
+// What bench --all --store measured, a line for each graph of each machine.
+void DescribeCosts(const std::vector<CostTable>& tables, LabelledText& text) {
+  for (const CostTable& table : tables) {
+    text.Heading(
+        StrCat("Cost of a step, in milliseconds: ", table.cpu, ", ", table.isa, ", ", table.threads, table.threads == 1 ? " thread" : " threads"));
+    std::map<std::pair<StepKind, int32_t>, std::string> lines;
+    for (const StepCost& cost : table.steps) {
+      std::string& line = lines[{cost.kind, cost.rows}];
+      line += StrCat(line.empty() ? "" : ", ", cost.seconds * 1e3, " at depth ", cost.depth);
+    }
+    for (const auto& [graph, line] : lines) text.Line(StrCat(Name(graph.first), ", ", graph.second), line);
   }
 }
 
@@ -190,7 +234,8 @@ std::string Json(const Bundle& bundle) {
     plans.push_back(StrCat(R"({"phase": ")", Name(plan.phase), R"(", "rows": )", plan.rows, R"(, "outputs": )", plan.outputs, R"(, "calls": )",
                            plan.calls.size(), R"(, "arena_bytes": )", plan.arena_bytes, '}'));
   }
-  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), "]}\n");
+  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), R"(], "costs": )",
+                bundle::ToJson(ReadCosts(bundle.path)), "}\n");
 }
 
 std::string Summary(const std::vector<Bundle>& ranks) {
@@ -201,6 +246,7 @@ std::string Summary(const std::vector<Bundle>& ranks) {
   DescribeKvCache(bundle.manifest, text);
   DescribeGraphs(ranks, text);
   DescribeParity(bundle.manifest, text);
+  DescribeCosts(ReadCosts(bundle.path), text);
   DescribeFiles(bundle.manifest, text);
   return std::move(text).str();
 }
@@ -214,9 +260,10 @@ std::string Memory(const Manifest& manifest) {
 }  // namespace
 
 std::string Inspect(const std::filesystem::path& path, InspectView view) {
+  const bool verifies = view != InspectView::kMemory;
   std::vector<Bundle> ranks;
-  ranks.push_back(Bundle::Open(path));
-  for (int rank = 1; rank < ranks.front().manifest.tp_degree; ++rank) ranks.push_back(Bundle::Open(path, /*verify_checksums=*/true, rank));
+  ranks.push_back(Bundle::Open(path, verifies));
+  for (int rank = 1; rank < ranks.front().manifest.tp_degree; ++rank) ranks.push_back(Bundle::Open(path, verifies, rank));
   const Bundle& bundle = ranks.front();
   switch (view) {
     case InspectView::kSummary:

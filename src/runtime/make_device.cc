@@ -25,6 +25,10 @@ collectives::Wire WireOf(const EngineOptions& options) {
   return wire == "bf16" ? collectives::Wire::kBf16 : collectives::Wire::kF32;
 }
 
+Residency ResidencyOf(const EngineOptions& options) {
+  return {.is_full = options.prefault, .is_locked = options.mlock, .on_progress = options.on_prefault};
+}
+
 }  // namespace
 
 std::unique_ptr<Device> MakeDevice(const bundle::Bundle& bundle, kernels::Isa isa, const EngineOptions& options) {
@@ -35,17 +39,23 @@ std::unique_ptr<Device> MakeDevice(const bundle::Bundle& bundle, kernels::Isa is
     const RankOptions ranks{.isa = options.isa.empty() ? std::nullopt : std::optional(isa),
                             .placement = OfEachRank(placement, num_ranks),
                             .wire = WireOf(options),
-                            .verify_checksums = options.verify_checksums};
+                            .verify_checksums = options.verify_checksums,
+                            .cache = options.cache,
+                            .residency = ResidencyOf(options)};
     return std::make_unique<ProcessRanks>(bundle, isa, ranks, *conversation);
   }
   if (num_ranks == 1) {
     const RankCpus place = PlaceSingleRank(placement);
     BindThisThread(place);
-    return std::make_unique<CpuDevice>(bundle, isa, place);
+    auto device = std::make_unique<CpuDevice>(bundle, isa, place);
+    device->MakeResident(ResidencyOf(options));
+    return device;
   }
   return std::make_unique<ThreadRanks>(bundle, ThreadRanks::Options{.isa = isa,
                                                                     .places = PlaceRanks(ReadTopology(), num_ranks, placement),
                                                                     .verify_checksums = options.verify_checksums,
+                                                                    .cache = options.cache,
+                                                                    .residency = ResidencyOf(options),
                                                                     .wire = WireOf(options)});
 }
 

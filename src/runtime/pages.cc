@@ -1,6 +1,7 @@
 #include "runtime/pages.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -30,17 +31,26 @@ uint64_t AvailableBytes() {
   return available;
 }
 
-// Populates before first use. Kernels before 5.14 do not know MADV_POPULATE_WRITE: there a write to each page does the same.
-void Prefault(std::byte* data, uint64_t bytes) {
+// Kernels before 5.14 do not know MADV_POPULATE_WRITE: there a write to each page does the same.
+void Populate(std::byte* data, uint64_t bytes) {
 #ifdef MADV_POPULATE_WRITE
   if (madvise(data, bytes, MADV_POPULATE_WRITE) == 0) return;
 #endif
-  for (uint64_t offset = 0; offset < bytes; offset += kPageBytes) const_cast<volatile std::byte*>(data)[offset] = std::byte{0};
+  for (uint64_t offset = 0; offset < bytes; offset += kPageBytes) {
+    auto* byte = const_cast<volatile std::byte*>(data + offset);
+    *byte = *byte;
+  }
+}
+
+std::string LimitOfLocked() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "any number of";
+  return StrCat(limit.rlim_cur);
 }
 
 }  // namespace
 
-Pages::Pages(uint64_t bytes, Fill fill, std::string_view what) : size_(bytes) {
+Pages::Pages(uint64_t bytes, Size page, std::string_view what) : size_(bytes) {
   if (bytes == 0) return;
   const uint64_t available = AvailableBytes();
   Require(bytes <= available, ErrorCode::kResourceExhausted, what, " needs ", bytes, " bytes, but only ", available,
@@ -53,9 +63,16 @@ Pages::Pages(uint64_t bytes, Fill fill, std::string_view what) : size_(bytes) {
   }
   const size_t past_page = reinterpret_cast<uintptr_t>(mapping_) % kHugePageBytes;
   data_ = static_cast<std::byte*>(mapping_) + (past_page == 0 ? 0 : kHugePageBytes - past_page);
-  if (fill == Fill::kOnUse) return;
-  madvise(data_, bytes, MADV_HUGEPAGE);  // a hint: without huge pages only speed is lost
-  Prefault(data_, bytes);
+  if (page == Size::kHuge) madvise(data_, bytes, MADV_HUGEPAGE);  // a hint: without huge pages only speed is lost
+}
+
+void Pages::Prefault(const std::function<bool(size_t bytes)>& on_part) const {
+  constexpr uint64_t kPartBytes = 64 << 20;
+  for (uint64_t begin = 0; begin < size_; begin += kPartBytes) {
+    const uint64_t part = std::min(kPartBytes, size_ - begin);
+    Populate(data_ + begin, part);
+    if (!on_part(part)) return;
+  }
 }
 
 Pages::Pages(Pages&& other) noexcept { *this = std::move(other); }
@@ -70,6 +87,15 @@ Pages& Pages::operator=(Pages&& other) noexcept {
 
 Pages::~Pages() {
   if (mapping_ != nullptr) munmap(mapping_, mapping_bytes_);
+}
+
+void LockInMemory(std::span<const std::byte> memory, std::string_view what) {
+  if (memory.empty() || mlock(memory.data(), memory.size()) == 0) return;
+  const int error = errno;
+  Fail(ErrorCode::kResourceExhausted, "--mlock: cannot lock ", what, " in memory, ", memory.size(), " bytes (", std::strerror(error),
+       "): this process may lock ", LimitOfLocked(),
+       " bytes (ulimit -l); raise that limit (ulimit -l unlimited, memlock of "
+       "/etc/security/limits.conf, LimitMEMLOCK= of systemd, --ulimit memlock=-1 of docker), or leave --mlock out");
 }
 
 }  // namespace intaglio::runtime

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <functional>
+#include <span>
 
+#include "base/hash.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/bundle/small_bundle.h"
 
@@ -64,6 +67,30 @@ TEST(Bundle, OpensWithoutHashingWhenAsked) {
   EXPECT_NO_THROW((void)Bundle::Open(folder.path() / "b", /*verify_checksums=*/false));
 }
 
+// A file that changes and keeps its time: who reads it sees that.
+TEST(Bundle, ReadsALargeFileOnceToVerifyIt) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "b", file = path / "tokenizer.json";
+  WriteBundle(MakeSmallBundle(), path);
+  std::string bytes(2 << 20, 'x');
+  Manifest manifest = Bundle::Open(path).manifest;
+  manifest.files["tokenizer.json"] = {.bytes = bytes.size(), .hash = HashHex(std::as_bytes(std::span(bytes)))};
+  std::ofstream(path / kManifestFile) << ToJson(manifest);
+  const auto time = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  const auto write = [&] {
+    std::ofstream(file, std::ios::binary) << bytes;
+    fs::last_write_time(file, time);
+  };
+  write();
+  const KnownHashes known(folder.path() / "cache");
+  const auto open = [&](const KnownHashes& hashes) { (void)Bundle::Open(path, /*verify_checksums=*/true, /*rank=*/0, {}, hashes); };
+  open(known);
+  bytes.back() = 'y';
+  write();
+  EXPECT_NO_THROW(open(known));
+  EXPECT_TRUE(Contains(MessageOf(ErrorCode::kDataLoss, [&] { open(KnownHashes()); }), "tokenizer.json: corrupted"));
+}
+
 TEST(Bundle, ReachesForNoFileOutsideOfItsDirectory) {
   for (const std::string name : {"../secret", "/etc/passwd", "..", ".", "", "a/b"}) {
     const TemporaryFolder folder;
@@ -108,6 +135,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Lie{"OperandPastTheKvPool", [](SmallBundle& b) { FirstCache(b).offset = 64; }, "leaves its space of 2048"},
                     Lie{"MoreRowsThanBytes", [](SmallBundle& b) { FirstResult(b).rows = 3; }, "does not fit in its 128 bytes"},
                     Lie{"RowsThatOverflow", [](SmallBundle& b) { FirstResult(b).rows = FirstResult(b).stride = int64_t{1} << 40; }, "does not fit"},
+                    Lie{"QuantisedValueInTheArena", [](SmallBundle& b) { FirstResult(b).dtype = DType::kQ8_0; }, "type q8_0 is no weight"},
+                    Lie{"QuantisedWeightPastTheFile",
+                        [](SmallBundle& b) { FirstWeight(b).dtype = DType::kInt4G64, FirstWeight(b).bytes = kWeightsBytes + 1; }, "leaves the weights"},
+                    Lie{"QuantisedLogits", [](SmallBundle& b) { b.plans[0].logits.dtype = DType::kQ4_K; }, "is no weight"},
                     Lie{"NoRows", [](SmallBundle& b) { FirstResult(b).rows = 0; }, "operand of 0 x 16"},
                     Lie{"NegativeColumns", [](SmallBundle& b) { FirstResult(b).cols = -1; }, "2 x -1"},
                     Lie{"StrideBelowColumns", [](SmallBundle& b) { FirstResult(b).stride = 15; }, "with stride 15"},

@@ -40,7 +40,7 @@ TEST(Isa, AnUnknownNameIsRefusedWithTheKnownOnes) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-    EXPECT_STREQ(error.what(), "unknown instruction set \"neon\"; known are scalar, avx2, avx512");
+    EXPECT_STREQ(error.what(), "unknown instruction set \"neon\"; known are scalar, avx2, avxvnni, avx512, avx512vnni");
   }
 }
 

@@ -161,6 +161,17 @@ TEST(Engine, ReportsTheBundleItLoaded) {
   EXPECT_EQ(engine->info().max_context, 192);
 }
 
+// Of one rank and of two: rank 0 tells how far it is.
+TEST(Engine, PrefaultsAllThatItPlanned) {
+  for (int ranks : {1, 2}) {
+    uint64_t last = 0, of = 0;
+    const EngineOptions options{.threads = 2, .prefault = true, .on_prefault = [&](uint64_t done, uint64_t total) { last = done, of = total; }};
+    const ModelInfo info = Engine::Load(ExportedBundle("llama-tiny", /*speculation=*/0, ranks), options)->info();
+    EXPECT_EQ(last, of);
+    EXPECT_EQ(of * static_cast<uint64_t>(ranks), info.weights_bytes + info.kv_cache_bytes + info.arena_bytes) << ranks;
+  }
+}
+
 TEST(Engine, RefusesWhatItCannotLoad) {
   EXPECT_EQ(CodeOf([] { (void)Engine::Load("/no/such/bundle"); }, "/no/such/bundle"), ErrorCode::kNotFound);
   EXPECT_EQ(CodeOf([] { (void)Engine::Load(ExportedBundle("llama-tiny"), {.threads = 0, .isa = "sse9", .verify_checksums = true}); }, "sse9"),

@@ -5,6 +5,7 @@
 #include "kernels/isa/simd.h"
 #include "kernels/pack.h"
 #include "kernels/params.h"
+#include "kernels/quant_format.h"
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 namespace {
@@ -45,6 +46,16 @@ void EmbedBf16(const KernelCall& call, const StepView& step, int, int64_t row, s
     std::memcpy(&bits, lane + k / 2 * kLineBytes + k % 2 * static_cast<int64_t>(sizeof bits), sizeof bits);
     out[k] = Bf16ToF32(bits) * scale;
   }
+}
+
+void EmbedQ(const KernelCall& call, const StepView& step, int, int64_t row, std::byte*) noexcept {
+  const Tensor& table = call[1];
+  const int64_t token = step.tokens[row] - call.params.ints[embed_params::kFirstId];
+  if (token < 0 || token >= table.rows) return FillMinusZero(call, row);
+  const std::byte* block = table.data + token / kLanes * PackedBlockBytes(table.cols, table.dtype);
+  const float scale = call.params.floats[embed_params::kScale];
+  float* out = call[0].f32(row);
+  for (int64_t k = 0; k < call[0].cols; ++k) out[k] = UnpackQuantized(table.dtype, block, token % kLanes, k) * scale;
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -82,6 +82,7 @@ INTAGLIO_INLINE U32 And(U32 a, U32 b) { return {_mm512_and_si512(a.v, b.v)}; }
 INTAGLIO_INLINE U32 Or(U32 a, U32 b) { return {_mm512_or_si512(a.v, b.v)}; }
 INTAGLIO_INLINE U32 Xor(U32 a, U32 b) { return {_mm512_xor_si512(a.v, b.v)}; }
 template <int kBits> INTAGLIO_INLINE U32 ShiftRight(U32 a) { return {_mm512_srli_epi32(a.v, kBits)}; }
+template <int kBits> INTAGLIO_INLINE U32 ShiftLeft(U32 a) { return {_mm512_slli_epi32(a.v, kBits)}; }
 // The halves of the 64-bit products. REQUIRES: all lanes of b are equal.
 INTAGLIO_INLINE void MultiplyWide(U32 a, U32 b, U32* high, U32* low) {
   const __m512i even = _mm512_mul_epu32(a.v, b.v), odd = _mm512_mul_epu32(_mm512_srli_epi64(a.v, 32), b.v);
@@ -170,6 +171,7 @@ INTAGLIO_INLINE U32 And(U32 x, U32 y) { return {_mm256_and_si256(x.a, y.a), _mm2
 INTAGLIO_INLINE U32 Or(U32 x, U32 y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
 INTAGLIO_INLINE U32 Xor(U32 x, U32 y) { return {_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b)}; }
 template <int kBits> INTAGLIO_INLINE U32 ShiftRight(U32 x) { return {_mm256_srli_epi32(x.a, kBits), _mm256_srli_epi32(x.b, kBits)}; }
+template <int kBits> INTAGLIO_INLINE U32 ShiftLeft(U32 x) { return {_mm256_slli_epi32(x.a, kBits), _mm256_slli_epi32(x.b, kBits)}; }
 INTAGLIO_INLINE void MultiplyHalf(__m256i x, __m256i y, __m256i* high, __m256i* low) {
   const __m256i even = _mm256_mul_epu32(x, y), odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), y);
   *low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
@@ -335,6 +337,11 @@ INTAGLIO_INLINE U32 Xor(const U32& x, const U32& y) {
 template <int kBits> INTAGLIO_INLINE U32 ShiftRight(const U32& x) {
   U32 r;
   INTAGLIO_LANES r.v[i] = x.v[i] >> kBits;
+  return r;
+}
+template <int kBits> INTAGLIO_INLINE U32 ShiftLeft(const U32& x) {
+  U32 r;
+  INTAGLIO_LANES r.v[i] = x.v[i] << kBits;
   return r;
 }
 INTAGLIO_INLINE void MultiplyWide(const U32& x, const U32& y, U32* high, U32* low) {

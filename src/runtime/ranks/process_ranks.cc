@@ -18,10 +18,11 @@ namespace {
 
 using collectives::OrAbort;
 
-// kLoad's body: this, then the path.
+// kLoad's body: this, then the bundle's path, a zero, and the path of the cache.
 struct LoadBody {
   int32_t isa = -1, threads_per_rank = 0, binding = -1;   // -1: the best isa, the usual binding
   int32_t verifies_checksums = 0, wire = 0, overlaps = 0;
+  int32_t is_full = 0, is_locked = 0;   // Residency
 };
 
 // Sums travel beside the computation where they have a way to go: on one host they would only keep a core from computing.
@@ -37,14 +38,28 @@ LoadBody BodyOf(const RankOptions& options, const collectives::Collectives& grou
           .binding = options.placement.binding ? static_cast<int32_t>(*options.placement.binding) : -1,
           .verifies_checksums = options.verify_checksums ? 1 : 0,
           .wire = static_cast<int32_t>(options.wire),
-          .overlaps = AreOnSeveralHosts(group) ? 1 : 0};
+          .overlaps = AreOnSeveralHosts(group) ? 1 : 0,
+          .is_full = options.residency.is_full ? 1 : 0,
+          .is_locked = options.residency.is_locked ? 1 : 0};
 }
 
-std::vector<std::byte> EncodeLoad(const LoadBody& body, const std::string& path) {
-  std::vector<std::byte> bytes(sizeof body + path.size());
+std::vector<std::byte> EncodeLoad(const LoadBody& body, const std::filesystem::path& bundle, const std::filesystem::path& cache) {
+  const std::string paths = StrCat(bundle.string(), '\0', cache.string());
+  std::vector<std::byte> bytes(sizeof body + paths.size());
   std::memcpy(bytes.data(), &body, sizeof body);
-  std::memcpy(bytes.data() + sizeof body, path.data(), path.size());
+  std::memcpy(bytes.data() + sizeof body, paths.data(), paths.size());
   return bytes;
+}
+
+struct LoadPaths {
+  std::filesystem::path bundle, cache;
+};
+
+LoadPaths DecodePaths(std::span<const std::byte> bytes) {
+  const std::string_view paths(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const size_t end = paths.find('\0');
+  Require(end != std::string_view::npos, ErrorCode::kDataLoss, "rank 0 opens a bundle without saying where its cache is");
+  return {.bundle = paths.substr(0, end), .cache = paths.substr(end + 1)};
 }
 
 // Binds the calling thread, and so those that it starts, for as long as the process lives.
@@ -69,7 +84,7 @@ LoadBody DecodeLoad(std::span<const std::byte> bytes) {
   std::memcpy(&body, bytes.data(), sizeof body);
   Require(body.binding >= -1 && body.binding <= static_cast<int32_t>(Binding::kNuma), ErrorCode::kDataLoss,
           "rank 0 asks for threads bound in a way that there is not");
-  Require(body.isa >= -1 && body.isa <= static_cast<int32_t>(kernels::Isa::kAvx512), ErrorCode::kDataLoss,
+  Require(body.isa >= -1 && body.isa <= static_cast<int32_t>(kernels::Isa::kAvx512Vnni), ErrorCode::kDataLoss,
           "rank 0 asks for an instruction set that there is not");
   Require(body.wire == static_cast<int32_t>(collectives::Wire::kF32) || body.wire == static_cast<int32_t>(collectives::Wire::kBf16),
           ErrorCode::kDataLoss, "rank 0 asks for sums to travel in a way that there is not");
@@ -107,12 +122,14 @@ ProcessRanks::ProcessRanks(const bundle::Bundle& bundle, kernels::Isa isa, const
   collectives::Collectives& group = conversation_.group();
   OrAbort(group, [&] {
     const LoadBody body = BodyOf(options, group);
-    conversation_.Say({.word = Word::kLoad}, EncodeLoad(body, bundle.path.string()));
+    conversation_.Say({.word = Word::kLoad}, EncodeLoad(body, bundle.path, options.cache));
     const RankCpus place = TakePlace(options.placement);
     LoadTogether(group, [](const std::stop_token&) {});   // the others open theirs
     Agree(bundle, group);
-    const auto build = [&](const std::stop_token& stop) { device_ = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(body, group), stop); };
-    LoadTogether(group, build);
+    LoadTogether(group, [&](const std::stop_token& stop) {
+      device_ = std::make_unique<CpuDevice>(bundle, isa, place, LinkOf(body, group), stop);
+      device_->MakeResident(options.residency, stop);
+    });
   });
 }
 
@@ -153,19 +170,19 @@ std::span<const float> ProcessRanks::Result(size_t plan, int32_t output) {
 void FollowRankZero(std::span<const std::byte> load, collectives::Collectives& group) {
   OrAbort(group, [&] {
     const LoadBody options = DecodeLoad(load);
-    const auto path = load.subspan(sizeof options);
+    const LoadPaths paths = DecodePaths(load.subspan(sizeof options));
     const RankCpus place = TakePlace({.threads_per_rank = options.threads_per_rank,
                                       .binding = options.binding < 0 ? std::nullopt : std::optional(static_cast<Binding>(options.binding))});
     bundle::Bundle bundle;
     std::unique_ptr<CpuDevice> device;
     LoadTogether(group, [&](const std::stop_token& stop) {
-      bundle = bundle::Bundle::Open(std::string(reinterpret_cast<const char*>(path.data()), path.size()), options.verifies_checksums != 0,
-                                    group.rank(), stop);
+      bundle = bundle::Bundle::Open(paths.bundle, options.verifies_checksums != 0, group.rank(), stop, KnownHashes(paths.cache));
       CheckManifest(bundle.manifest), CheckPlans(bundle.plans, bundle.manifest);
     });
     Agree(bundle, group);
     LoadTogether(group, [&](const std::stop_token& stop) {
       device = std::make_unique<CpuDevice>(bundle, ChooseIsa(options), place, LinkOf(options, group), stop);
+      device->MakeResident({.is_full = options.is_full != 0, .is_locked = options.is_locked != 0}, stop);
     });
     FollowSteps(bundle, *device, group);
   });

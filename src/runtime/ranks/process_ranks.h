@@ -1,5 +1,6 @@
 // The ranks of a bundle as processes: rank 0 has the engine, and tells the others what to do, step by step. Over any Collectives.
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -20,6 +21,8 @@ struct RankOptions {
   PlacementOptions placement{};        // of each rank (OfEachRank)
   collectives::Wire wire = collectives::Wire::kF32;
   bool verify_checksums = true;
+  std::filesystem::path cache{};       // EngineOptions::cache; the same path for all ranks
+  Residency residency{};               // of each rank; rank 0's progress
 };
 
 // Rank 0's device.

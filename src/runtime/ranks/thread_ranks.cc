@@ -95,11 +95,18 @@ void ThreadRanks::Lead(int rank) {
   }
 }
 
+// One rank speaks of how far it is.
+Residency ThreadRanks::ResidencyOf(int index) const {
+  Residency residency = options_.residency;
+  if (index > 0) residency.on_progress = nullptr;
+  return residency;
+}
+
 void ThreadRanks::Do(Rank& rank, int index) {
   switch (job_) {
     case Job::kOpen:
       if (index > 0) {
-        auto own = bundle::Bundle::Open(first_.path, options_.verify_checksums, index, loading_.get_token());
+        auto own = bundle::Bundle::Open(first_.path, options_.verify_checksums, index, loading_.get_token(), KnownHashes(options_.cache));
         CheckManifest(own.manifest), CheckPlans(own.plans, own.manifest);
         rank.own = std::make_unique<const bundle::Bundle>(std::move(own));
       }
@@ -112,6 +119,7 @@ void ThreadRanks::Do(Rank& rank, int index) {
       rank.device = std::make_unique<CpuDevice>(*rank.bundle, options_.isa, options_.places[static_cast<size_t>(index)],
                                                 RankLink{.group = &group_.rank(index), .wire = options_.wire, .overlaps = options_.overlaps},
                                                 loading_.get_token());
+      rank.device->MakeResident(ResidencyOf(index), loading_.get_token());
       break;
     case Job::kStep:
       rank.device->Run(plan_, *view_);

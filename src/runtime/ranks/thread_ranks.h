@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <stop_token>
 #include <vector>
@@ -21,6 +22,8 @@ class ThreadRanks final : public Device {
     kernels::Isa isa{};
     std::vector<RankCpus> places;    // one a rank
     bool verify_checksums = true;
+    std::filesystem::path cache{};   // EngineOptions::cache
+    Residency residency{};           // of each rank; rank 0's progress
     collectives::Wire wire = collectives::Wire::kF32;
     bool overlaps = false;           // RankLink::overlaps: a thread more a rank
   };
@@ -40,6 +43,7 @@ class ThreadRanks final : public Device {
   enum class Job : uint8_t { kOpen, kAgree, kBuild, kStep, kStop };
   void Lead(int rank);
   void Do(Rank& rank, int index);
+  [[nodiscard]] Residency ResidencyOf(int index) const;
   void Together(Job job);
   void ThrowIfFailed();
 

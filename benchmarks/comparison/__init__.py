@@ -1,0 +1,1 @@
+"""Intaglio beside its fastest peers on one machine, in interleaved rounds."""

@@ -22,8 +22,8 @@ struct Queries {
   int16_t integers[kMaxTaskQueries * kMaxHeadDim];   // or [padded head_dim / 2][queries of the tile][2]
   float scales[kMaxTaskQueries];                     // of integers, times that of scores
   float scores[kMaxTaskQueries * kKvTile];
-  int16_t weights[kMaxTaskQueries * kKvTile];        // scores, as integers
-  float weight_scales[kMaxTaskQueries];
+  int16_t weights[kMaxTaskQueries * kKvTile];        // of an int8 cache, in place of scores
+  float worths[kMaxTaskQueries];                     // of weights
   float span_out[kMaxTaskQueries * kMaxValueDim];    // [query][padded_dim], of the current span
   float out[kMaxTaskQueries * kMaxValueDim];         // merged
   float tile_maximum[kMaxTaskQueries];
@@ -55,7 +55,7 @@ template <typename Line>
 void PackQuery(const Context& c, const float* x, int first, int r, int count, Queries* queries) {
   if constexpr (std::is_same_v<Line, Int8Line>) {
     int16_t integers[kMaxHeadDim];
-    const float scale = QuantiseRow(x, c.shape.head_dim, kQueryLimit, integers);
+    const float scale = RoundRow(x, c.shape.head_dim, kQueryLimit, integers);
     queries->scales[first + r] = scale * c.call.params.floats[attention_params::kScale];
     int16_t* packed = queries->integers + first * c.key_dim + 2 * r;
     for (int64_t d = 0; d < c.key_dim; d += 2, packed += 2 * count) std::copy_n(integers + d, 2, packed);
@@ -95,7 +95,9 @@ void Score(const Context& c, const Tile& tile, Queries* queries) {
   });
 }
 
-void WeighScores(const Context& c, Queries* queries) {
+// Turns scores into weights.
+template <typename Line>
+void WeighScores(const Context& c, const Tile& tile, Queries* queries) {
   const float softcap = c.call.params.floats[attention_params::kSoftcap];
   for (int i = 0; i < c.num_queries; ++i) {
     float* scores = queries->scores + i * kKvTile;
@@ -103,29 +105,31 @@ void WeighScores(const Context& c, Queries* queries) {
     if (softcap != 0) CapScores(softcap, queries->range[i], scores);
     queries->tile_maximum[i] = MaskAndFindMaximum(queries->range[i], scores);
   }
+  ValueSteps values{};
   for (int i = 0; i < c.num_queries; ++i) {
-    if (queries->range[i].is_empty()) continue;
-    Weigh(queries->scores + i * kKvTile, queries->tile_maximum[i], c.padded_dim, queries->span_softmax + i, queries->span_out + i * c.padded_dim);
+    const TileRange range = queries->range[i];
+    const Sums sums{queries->span_softmax + i, queries->span_out + i * c.padded_dim, c.padded_dim};
+    float* scores = queries->scores + i * kKvTile;
+    if constexpr (std::is_same_v<Line, Int8Line>) {
+      int16_t* weights = queries->weights + i * kKvTile;
+      queries->worths[i] = kSeesNothing;
+      if (range.is_empty()) continue;
+      if (range.begin != values.range.begin || range.end != values.range.end) values = MakeValueSteps(tile.scales + kKvTile, range);
+      queries->worths[i] = WeighInt8(queries->tile_maximum[i], values, sums, scores, weights);
+    } else if (!range.is_empty()) {
+      Weigh(queries->tile_maximum[i], sums, scores);
+    }
   }
 }
 
 // Adds what the tile's values give all queries.
 template <typename Line>
 void AddWeighted(const Context& c, const Tile& tile, Queries* queries) {
-  if constexpr (std::is_same_v<Line, Int8Line>) {
-    for (int i = 0; i < c.num_queries; ++i) {
-      int16_t* weights = queries->weights + i * kKvTile;
-      if (queries->range[i].is_empty()) {
-        std::fill_n(weights, kKvTile, int16_t{0});
-      } else {
-        queries->weight_scales[i] = QuantiseWeights(queries->scores + i * kKvTile, tile.scales + kKvTile, queries->range[i], weights);
-      }
-    }
-  }
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
     float* out = queries->span_out + first * c.padded_dim;
     if constexpr (std::is_same_v<Line, Int8Line>) {
-      AddValuesInt8<kCount>({queries->weights + first * kKvTile, queries->weight_scales + first, queries->range + first}, tile, c.padded_dim, out);
+      const Weights weights{queries->weights + first * kKvTile, queries->worths + first};
+      AddValuesInt8<kCount>(weights, tile, Hull(queries->range + first, kCount), c.padded_dim, out);
     } else {
       AddValues<Line, kCount>(queries->scores + first * kKvTile, tile, queries->range + first, c.padded_dim, out);
     }
@@ -175,7 +179,7 @@ void AttendSpan(const Context& c, int64_t span, const Walk& walk, Queries* queri
     }
     const Tile tile = MakeTile<Line>(c, keys, i < walk.last ? FindTile(c, i + 1) : nullptr);
     Score<Line>(c, tile, queries);
-    WeighScores(c, queries);
+    WeighScores<Line>(c, tile, queries);
     AddWeighted<Line>(c, tile, queries);
   }
 }

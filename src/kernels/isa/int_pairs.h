@@ -25,18 +25,20 @@ INTAGLIO_INLINE Pairs SetPair(const int16_t* p) {
   std::memcpy(&pair, p, sizeof pair);
   return {_mm512_set1_epi32(pair)};
 }
+// Pinned, or GCC reassociates sums of integers and spills.
 INTAGLIO_INLINE I32 AddProducts(I32 sum, Pairs x, Pairs y) {
 #if INTAGLIO_VNNI
   return {_mm512_dpwssd_epi32(sum.v, x.v, y.v)};
 #else
-  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(x.v, y.v))};
+  __m512i v = _mm512_add_epi32(sum.v, _mm512_madd_epi16(x.v, y.v));
+  asm volatile("" : "+v"(v));
+  return {v};
 #endif
 }
 INTAGLIO_INLINE F32 ToF32(I32 x) { return {_mm512_cvtepi32_ps(x.v)}; }
 // The lower halves of the lanes.
 INTAGLIO_INLINE void StoreLowerHalves(int16_t* p, U32 x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.v)); }
 INTAGLIO_INLINE void Pin(Pairs& x) { asm volatile("" : "+v"(x.v)); }
-INTAGLIO_INLINE void Pin(I32& x) { asm volatile("" : "+v"(x.v)); }
 
 #elif INTAGLIO_ISA_avx2
 
@@ -55,7 +57,9 @@ INTAGLIO_INLINE Pairs SetPair(const int16_t* p) {
   return {_mm256_set1_epi32(pair), _mm256_set1_epi32(pair)};
 }
 INTAGLIO_INLINE I32 AddProducts(I32 sum, Pairs x, Pairs y) {
-  return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(x.a, y.a)), _mm256_add_epi32(sum.b, _mm256_madd_epi16(x.b, y.b))};
+  __m256i a = _mm256_add_epi32(sum.a, _mm256_madd_epi16(x.a, y.a)), b = _mm256_add_epi32(sum.b, _mm256_madd_epi16(x.b, y.b));
+  asm volatile("" : "+x"(a), "+x"(b));
+  return {a, b};
 }
 INTAGLIO_INLINE F32 ToF32(I32 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 INTAGLIO_INLINE void StoreLowerHalves(int16_t* p, U32 x) {
@@ -64,7 +68,6 @@ INTAGLIO_INLINE void StoreLowerHalves(int16_t* p, U32 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
 }
 INTAGLIO_INLINE void Pin(Pairs& x) { asm volatile("" : "+x"(x.a), "+x"(x.b)); }
-INTAGLIO_INLINE void Pin(I32& x) { asm volatile("" : "+x"(x.a), "+x"(x.b)); }
 
 #else  // scalar
 
@@ -105,12 +108,11 @@ INTAGLIO_INLINE void StoreLowerHalves(int16_t* p, const U32& x) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(static_cast<uint16_t>(x.v[i]));
 }
 INTAGLIO_INLINE void Pin(Pairs&) {}
-INTAGLIO_INLINE void Pin(I32&) {}
 
 #endif
 
-// x / scale, rounded to the nearest integer, even on a tie: x + 1.5 * 2^23 has it in its low bits.   REQUIRES: |x / scale| < 2^15
-INTAGLIO_INLINE void StoreRounded(int16_t* p, F32 x, F32 inverse_scale) { StoreLowerHalves(p, Bits(Fma(x, inverse_scale, Set(12582912.0f)))); }
+// x * inverse, rounded to the nearest integer, even on a tie: x + 1.5 * 2^23 has it in its low bits.   REQUIRES: |x * inverse| < 2^15
+INTAGLIO_INLINE void StoreRounded(int16_t* p, F32 x, F32 inverse) { StoreLowerHalves(p, Bits(Fma(x, inverse, Set(12582912.0f)))); }
 
 // The largest of `n` magnitudes; NaN if there is one. Bits of magnitudes compare as integers, NaN above all.
 INTAGLIO_INLINE float LargestMagnitude(const float* x, int64_t n) {
@@ -122,21 +124,29 @@ INTAGLIO_INLINE float LargestMagnitude(const float* x, int64_t n) {
   return std::bit_cast<float>(largest);
 }
 
-// A row of magnitudes that are all below is zero; its inverse scale would not be a number.
-inline constexpr float kLeastMagnitude = 1e-30f;
+// What integers of at most `limit` are to be multiplied with, and numbers are to be multiplied with to become such integers.
+struct IntScale {
+  float scale, inverse;
+};
+// Numbers that are all below 1e-30 become zeros, whose inverse scale would not be a number. If there is an infinity or a NaN they become zeros
+// with the scale NaN.
+INTAGLIO_INLINE IntScale ScaleOf(float largest, float limit) {
+  if (largest < 1e-30f) return {0.0f, 0.0f};
+  if (!(largest <= std::numeric_limits<float>::max())) return {std::numeric_limits<float>::quiet_NaN(), 0.0f};
+  return {largest / limit, limit / largest};
+}
 
-// Rounds a row to integers of at most `limit` and returns their scale; `integers` has room for whole lanes, and gets zeros past n. A row that
-// holds an infinity or a NaN is zeros with the scale NaN.
-inline float QuantiseRow(const float* x, int64_t n, float limit, int16_t* integers) {
-  const float largest = LargestMagnitude(x, n);
-  const bool is_plain = largest >= kLeastMagnitude && largest <= std::numeric_limits<float>::max();
-  if (!is_plain) {
-    for (int64_t i = 0; i < (n + kLanes - 1) / kLanes * kLanes; ++i) integers[i] = 0;
-    return largest < kLeastMagnitude ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+// Rounds a row to integers of at most `limit` and returns their scale; `integers` has room for whole lanes, and gets zeros past n.
+inline float RoundRow(const float* x, int64_t n, float limit, int16_t* integers) {
+  const IntScale scale = ScaleOf(LargestMagnitude(x, n), limit);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    if (scale.inverse == 0) {
+      StoreLowerHalves(integers + i, SetU32(0));
+    } else {
+      StoreRounded(integers + i, LoadFirst(x + i, LanesLeft(i, n)), Set(scale.inverse));
+    }
   }
-  const F32 inverse = Set(limit / largest);
-  for (int64_t i = 0; i < n; i += kLanes) StoreRounded(integers + i, LoadFirst(x + i, LanesLeft(i, n)), inverse);
-  return largest / limit;
+  return scale.scale;
 }
 
 }  // namespace intaglio::kernels::INTAGLIO_ISA

@@ -45,10 +45,10 @@ void StoreAsInt8(const Head& head, int64_t position, const float* keys, const fl
   constexpr float kLimit = 127.0f;
   int16_t integers[kMaxHeadDim];
   int8_t row[kMaxHeadDim];
-  head.scales[position] = QuantiseRow(keys, head.shape.head_dim, kLimit, integers);
+  head.scales[position] = RoundRow(keys, head.shape.head_dim, kLimit, integers);
   for (int64_t d = 0; d < head.shape.head_dim; ++d) row[d] = static_cast<int8_t>(integers[d]);
   StoreKeys(head, position, row);
-  head.scales[kKvTile + position] = QuantiseRow(values, head.shape.v_dim, kLimit, integers);
+  head.scales[kKvTile + position] = RoundRow(values, head.shape.v_dim, kLimit, integers);
   for (int64_t d = 0; d < head.shape.v_dim; ++d) row[d] = static_cast<int8_t>(integers[d]);
   StoreValues(head, position, row);
 }

@@ -6,9 +6,8 @@
 
 namespace intaglio::kernels::INTAGLIO_ISA {
 
-// e^x for x <= 88; below -87 it is e^-87 (about 1.6e-38), never zero or subnormal: callers mask what must be exactly zero.
-INTAGLIO_INLINE F32 Exp(F32 x) {
-  x = Min(Max(x, Set(-87.0f)), Set(88.0f));
+// e^x for x within -87 and 88.
+INTAGLIO_INLINE F32 ExpWithin(F32 x) {
   const F32 magic = Fma(x, Set(1.44269504f), Set(12582912.0f));  // n + 1.5 * 2^23: n = round(x / ln 2) in the low bits
   const F32 n = Sub(magic, Set(12582912.0f));
   F32 r = Fma(n, Set(-0.693359375f), x);                          // ln 2 in two parts
@@ -22,6 +21,9 @@ INTAGLIO_INLINE F32 Exp(F32 x) {
   p = Fma(p, Mul(r, r), Add(r, Set(1.0f)));
   return ScaleByExponent(p, magic);
 }
+
+// e^x for x <= 88; below -87 it is e^-87 (about 1.6e-38), never zero or subnormal: callers mask what must be exactly zero.
+INTAGLIO_INLINE F32 Exp(F32 x) { return ExpWithin(Min(Max(x, Set(-87.0f)), Set(88.0f))); }
 
 // Natural logarithm. REQUIRES: x is positive and normal. Log(1) is exactly 0.
 INTAGLIO_INLINE F32 Log(F32 x) {

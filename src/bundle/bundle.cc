@@ -25,7 +25,7 @@ struct Checks {
 
 // Reads the file, unless its hash is known already. What is small is read faster than looked up.
 std::optional<std::string> HashOf(const std::filesystem::path& path, const MappedFile& file, const Checks& checks) {
-  constexpr size_t kSmallBytes = 1 << 20;
+  constexpr size_t kSmallBytes = 1 << 18;
   if (file.bytes().size() < kSmallBytes) return HashHex(file.bytes());
   const std::string identity = KnownHashes::Identify(path);
   if (std::optional<std::string> known = checks.known.Find(identity)) return known;

@@ -48,7 +48,8 @@ struct FileEntry {
   std::string hash;              // HashHex of the whole file
 };
 
-// Exact bytes, by purpose. They are what the process holds after load, plus a small constant for the program itself.
+// Exact bytes, by purpose. They are the most that the process holds, and what it holds after a load with prefault, plus a small constant for the
+// program itself.
 struct MemoryPlan {
   uint64_t weights = 0, kv_cache = 0, arena = 0, tokenizer = 0;
   [[nodiscard]] uint64_t total() const { return weights + kv_cache + arena + tokenizer; }

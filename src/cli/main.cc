@@ -41,6 +41,7 @@ int Run(int argc, char** argv, std::unique_ptr<intaglio::Processes>& processes, 
   intaglio::cli::AddEmbedCommand(app, command);
   intaglio::cli::AddInspectCommand(app, command);
   intaglio::cli::AddBenchCommand(app, command);
+  intaglio::cli::AddCacheCommand(app, command);
   intaglio::cli::AddCompareCommand(app, command);
   // Under mpirun the process of rank 0 is the one that the user talks to.
   processes = intaglio::Processes::Join([&is_told](const intaglio::Error& error) {

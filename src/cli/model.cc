@@ -1,7 +1,5 @@
 #include "cli/model.h"
 
-#include <malloc.h>
-
 #include <chrono>
 #include <future>
 
@@ -25,12 +23,8 @@ text::ChatTemplate Model::RequireChatTemplate() const {
 
 namespace {
 
-// Parsing a large tokenizer leaves twice its size in freed memory, which goes back to the system before the first step takes its own.
 std::optional<text::Tokenizer> LoadTokenizer(const std::filesystem::path& bundle) {
-  std::optional<text::Tokenizer> tokenizer;
-  if (std::filesystem::exists(bundle / "tokenizer.json")) tokenizer = text::Tokenizer::Load(bundle);
-  malloc_trim(/*pad=*/0);
-  return tokenizer;
+  return std::filesystem::exists(bundle / "tokenizer.json") ? std::optional(text::Tokenizer::Load(bundle)) : std::nullopt;
 }
 
 }  // namespace

@@ -66,6 +66,7 @@ void ExportReference(const ExportOptions& made_by, const fs::path& output) {
   options.capacity_factor = 0;
   options.force = options.keep_probes = false;
   options.gate = {};
+  options.cache.clear();   // large, and of use once
   (void)Export(options);
 }
 

@@ -3,7 +3,7 @@ import pytest
 from conftest import intaglio
 
 
-@pytest.mark.parametrize("command", [[], ["export"], ["run"], ["inspect"], ["bench"], ["compare"]])
+@pytest.mark.parametrize("command", [[], ["export"], ["run"], ["inspect"], ["bench"], ["compare"], ["cache"]])
 def test_help_teaches_by_examples(command):
     result = intaglio(*command, "--help")
     assert result.returncode == 0

@@ -1,6 +1,8 @@
 #include "intaglio/cache.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <ctime>
@@ -35,15 +37,16 @@ std::chrono::seconds AgeOf(const fs::path& path) {
   return error ? std::chrono::seconds(0) : std::chrono::duration_cast<std::chrono::seconds>(fs::file_time_type::clock::now() - time);
 }
 
-bool IsAlive(int process) { return kill(process, 0) == 0 || errno != ESRCH; }
-
-// Left behind by a process that ended: of another machine that shares the cache nothing is known but the time, which is generous.
-bool IsAbandoned(const fs::path& path) {
-  const std::string name = path.filename().string();   // ".new-<key>-<process>-<count>"
+// The process that a name ".new-<key>-<process>-<count>" is of still runs here.
+bool IsOfALiveProcess(const std::string& name) {
   const size_t end = name.rfind('-'), begin = name.rfind('-', end - 1);
-  const int process = begin == std::string::npos || end == begin ? 0 : std::atoi(name.c_str() + begin + 1);
-  return AgeOf(path) > std::chrono::hours(1) && (process <= 0 || !IsAlive(process));
+  int process = 0;
+  (void)std::from_chars(name.data() + begin + 1, name.data() + end, process);
+  return process > 0 && (kill(process, 0) == 0 || errno != ESRCH);
 }
+
+// Left behind by a process that ended. Of another machine that shares the cache nothing is known but the time, which is generous.
+bool IsAbandoned(const fs::path& path) { return AgeOf(path) > std::chrono::hours(1) && !IsOfALiveProcess(path.filename().string()); }
 
 void RequireNew(const fs::path& folder) {
   std::error_code ignored;

@@ -65,7 +65,7 @@ void ExportReference(const ExportOptions& made_by, const fs::path& output) {
   options.tp_degree = 1, options.ep_degree = 0, options.expert_dispatch.clear();
   options.capacity_factor = 0;
   options.force = options.keep_probes = false;
-  options.gate = {};
+  options.gate = {}, options.cache.clear();
   (void)Export(options);
 }
 

@@ -34,7 +34,7 @@ struct EngineOptions {
 };
 
 struct ModelInfo {
-  std::string architecture, source, numerics, weight_dtype, isa;
+  std::string architecture, source, numerics, weight_dtype, kv_dtype, isa;
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
   int64_t embedding_dim = 0;        // of a bundle that embeds: columns of an embedding; 0: it generates text
   bool is_recurrent = false;        // layers carry a state: what Truncate leaves may have to be computed again

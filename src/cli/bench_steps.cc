@@ -31,8 +31,8 @@ void PrintTable(const ModelInfo& model, const CostTable& table, const StepsBench
               table.cpu.c_str(), table.isa.c_str(), table.threads, bench.costs.repeat);
   std::printf("%-18s %9s %6s %8s %10s %10s %10s\n", "phase", "sequences", "rows", "depth", "median", "least", "most");
   for (const StepCost& cost : table.steps) {
-    std::printf("%-18s %9d %6d %8d %10.3f %10.3f %10.3f\n", Name(cost.kind).data(), cost.sequences, cost.rows, cost.depth, cost.seconds * 1e3,
-                cost.least * 1e3, cost.most * 1e3);
+    std::printf("%-18s %9d %6d %8d %10.3f %10.3f %10.3f\n", std::string(Name(cost.kind)).c_str(), cost.sequences, cost.rows, cost.depth,
+                cost.seconds * 1e3, cost.least * 1e3, cost.most * 1e3);
   }
   if (bench.is_stored) std::printf("\nStored in %s, for this CPU, instruction set and number of threads.\n", bench.bundle.string().c_str());
 }

@@ -138,7 +138,9 @@ class Comparison {
   std::vector<Verdict> verdicts_;
 };
 
-std::string NameOf(const ModelInfo& info) { return StrCat(info.source, ", ", info.weight_dtype, " weights"); }
+std::string NameOf(const ModelInfo& info) {
+  return StrCat(info.source, ", ", info.weight_dtype, " weights", info.kv_dtype == "f32" ? "" : ", " + info.kv_dtype + " KV cache");
+}
 
 int64_t WindowOf(const ModelInfo& bundle, const ModelInfo& reference, int64_t asked) {
   const int64_t room = std::min(bundle.max_context, reference.max_context), window = asked == 0 ? std::min(kDefaultContext, room) : asked;

@@ -91,6 +91,7 @@ ModelInfo MakeInfo(const bundle::Manifest& manifest, kernels::Isa isa, int num_t
   info.source = manifest.source;
   info.numerics = manifest.numerics;
   info.weight_dtype = manifest.weight_format;
+  info.kv_dtype = Name(manifest.kv_layers.empty() ? DType::kF32 : manifest.kv_layers.front().dtype);
   info.isa = Name(isa);
   info.vocab_size = manifest.vocab_size;
   info.hidden_size = manifest.hidden_size;

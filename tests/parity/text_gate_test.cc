@@ -16,9 +16,9 @@ namespace fs = std::filesystem;
 
 class TextGateTest : public testing::Test {
  protected:
-  ExportReport ExportWith(const TextGate& gate) {
+  ExportReport ExportWith(const TextGate& gate, const std::string& weights = "bf16", const std::string& kv_dtype = "f32") {
     ExportOptions options;
-    options.source = FixturePath("llama-tiny"), options.output = bundle_, options.weights = "bf16";
+    options.source = FixturePath("llama-tiny"), options.output = bundle_, options.weights = weights, options.kv_dtype = kv_dtype;
     options.max_context = 128, options.batch_buckets = {1, 2}, options.tp_degree = 2;
     options.gate = [&](const fs::path& bundle) { return JudgeOnText(bundle, options, gate); };
     return Export(options);
@@ -42,6 +42,13 @@ TEST_F(TextGateTest, ComparesWithTheF32BundleAndKeepsTheVerdict) {
   EXPECT_EQ(gate.text->context, 128);
   EXPECT_EQ(std::distance(fs::directory_iterator(directory_.path()), fs::directory_iterator()), 1) << "the f32 bundle is still there";
   EXPECT_NE(Inspect(bundle_, InspectView::kSummary).find("Accuracy on a text: ok"), std::string::npos);
+}
+
+TEST_F(TextGateTest, ACacheOfAnotherTypeIsJudgedByOneOfF32) {
+  const ParityGate gate = ExportWith({.text = text_}, "f32", "int8").parity.value();
+  EXPECT_EQ(gate.text->bundle, "llama-tiny, f32 weights, i8 KV cache");
+  EXPECT_EQ(gate.text->reference, "llama-tiny, f32 weights");
+  EXPECT_GT(gate.divergence_mean, 1e-7);
 }
 
 TEST_F(TextGateTest, ABundleThatIsTooFarFailed) {

@@ -1,4 +1,4 @@
-// Any bytes as a bundle's manifest, or as the body of its plan.bin (inside a right header and checksum, which random bytes would never
+// Any bytes as a bundle's manifest, as its costs.json, or as the body of its plan.bin (inside a right header and checksum, which random bytes would never
 // get past): the readers give values or an Error, and what they accept can be written again. Plans also meet the checks of a whole bundle.
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "bundle/costs.h"
 #include "bundle/manifest.h"
 #include "bundle/plan.h"
 #include "bundle/validate.h"
@@ -18,7 +19,7 @@ namespace {
 
 using namespace intaglio;
 
-constexpr size_t kHeaderBytes = 12;   // magic and version
+constexpr size_t kHeaderBytes = 12;  // magic and version
 
 std::vector<std::byte> PlanFile(std::span<const std::byte> body) {
   std::vector<std::byte> file = bundle::SerializePlans({});
@@ -48,9 +49,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const auto rest = std::as_bytes(std::span(data, size)).subspan(1);
   try {
-    if (data[0] % 2 == 0) {
-      const auto manifest = bundle::ManifestFromJson({reinterpret_cast<const char*>(rest.data()), rest.size()}, "manifest.json");
+    const std::string_view text(reinterpret_cast<const char*>(rest.data()), rest.size());
+    if (data[0] % 3 == 0) {
+      const auto manifest = bundle::ManifestFromJson(text, "manifest.json");
       Check(bundle::ToJson(bundle::ManifestFromJson(bundle::ToJson(manifest), "again")) == bundle::ToJson(manifest));
+    } else if (data[0] % 3 == 2) {
+      const std::vector<CostTable> tables = bundle::CostsFromJson(text, "costs.json");
+      Check(bundle::ToJson(bundle::CostsFromJson(bundle::ToJson(tables), "again")) == bundle::ToJson(tables));
     } else {
       const std::vector<bundle::Plan> plans = bundle::ParsePlans(PlanFile(rest), "plan.bin");
       Check(bundle::SerializePlans(plans) == PlanFile(rest));

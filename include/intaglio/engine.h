@@ -37,6 +37,7 @@ struct ModelInfo {
   std::string architecture, source, numerics, weight_dtype, isa;
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
   int64_t embedding_dim = 0;        // of a bundle that embeds: columns of an embedding; 0: it generates text
+  bool is_recurrent = false;        // layers carry a state: what Truncate leaves may have to be computed again
   bool needs_whole_sequences = false;   // all tokens of a sequence must be in one step, as some embedders need it
   int32_t max_slots = 0, speculation = 0, threads = 0;   // threads: of a rank
   int32_t tp_degree = 1, ep_degree = 1;   // ranks, and how many of them share out the experts
@@ -84,6 +85,18 @@ struct StepOutput {
   std::vector<TokenLogprob> top;
 };
 
+// What a step costs that has been measured (costs.h): `rows` tokens, of `sequences` with `depth` tokens each before it.
+struct StepCost {
+  StepKind kind = StepKind::kContextEncoding;
+  int32_t sequences = 1, rows = 1, depth = 0;
+  double seconds = 0, least = 0, most = 0;   // median, and the spread
+};
+struct CostTable {
+  std::string cpu, isa;             // which machine: the CPU's own name
+  int32_t threads = 0;              // of a rank
+  std::vector<StepCost> steps;
+};
+
 class Engine {
  public:
   // Maps and checks the bundle, allocates KV cache and arena, resolves kernels, starts threads. Throws Error.
@@ -116,6 +129,8 @@ class Engine {
   [[nodiscard]] virtual std::optional<ProbeValue> probe(const std::string& name) const = 0;
   [[nodiscard]] virtual int32_t max_rows(StepKind kind) const = 0;     // of the largest bucket
   [[nodiscard]] virtual int32_t max_outputs(StepKind kind) const = 0;
+  // Of this machine, instruction set and number of threads, as the bundle had it when it was loaded; nullopt if nobody has stored one.
+  [[nodiscard]] virtual const std::optional<CostTable>& costs() const = 0;
 };
 
 // Prefill in chunks, then decode one token at a time, for one sequence. The common loop over Engine::Step.

@@ -9,13 +9,13 @@
 namespace intaglio {
 
 enum class InspectView : uint8_t {
-  kSummary,  // model, memory plan, KV groups, graphs and buckets, files
+  kSummary,  // model, memory plan, KV groups, graphs and buckets, files; verdicts and measured costs, where the bundle has them
   kMemory,   // the memory plan alone; the one view that reads no file to its end to compare checksums
   kPlan,     // every kernel call of every phase and bucket
   kGraph,    // the graphs that the plans were made from
   kAttention,  // which kernel serves which attention, and the row of each layer
   kWeights,  // name, layout, dtype, shape and size of each
-  kJson,     // the manifest and the plans in figures: {"manifest": {…}, "plans": [{…}]}
+  kJson,     // the manifest and the plans in figures: {"manifest": {…}, "plans": [{…}], "costs": {…}}
 };
 
 // Throws Error as Engine::Load does for a bundle that is not whole.

@@ -1,13 +1,17 @@
 #include "base/cpus.h"
 
+#include <cpuid.h>
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "base/strings.h"
 
@@ -83,6 +87,21 @@ std::vector<int> UsableCpus(const fs::path& root) {
   const double quota = std::max(1.0, std::floor(Quota(root)));
   if (quota < static_cast<double>(cpus.size())) cpus.resize(static_cast<size_t>(quota));
   return cpus;
+}
+
+// Three leaves of CPUID give 16 characters each, padded with zeros or blanks.
+std::string CpuModel() {
+  constexpr unsigned kFirstLeaf = 0x80000002, kNumLeaves = 3;
+  std::array<unsigned, 4 * kNumLeaves> registers{};
+  for (unsigned leaf = 0; leaf < kNumLeaves; ++leaf) {
+    unsigned* r = &registers[4 * static_cast<size_t>(leaf)];
+    if (__get_cpuid(kFirstLeaf + leaf, r, r + 1, r + 2, r + 3) == 0) return "x86-64";
+  }
+  std::array<char, sizeof registers + 1> name{};
+  std::memcpy(name.data(), registers.data(), sizeof registers);
+  const std::string_view text(name.data());
+  const size_t first = text.find_first_not_of(' ');
+  return first == std::string_view::npos ? "x86-64" : std::string(text.substr(first, text.find_last_not_of(' ') + 1 - first));
 }
 
 }  // namespace intaglio

@@ -78,6 +78,19 @@ float F16ToF32(uint16_t bits) {
   return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
 }
 
+uint16_t F32ToF16(float value) {
+  constexpr uint32_t kInfinity = 0x7f800000u, kBeyondLargest = 0x477ff000u, kLeastNormal = 0x38800000u, kExponentShift = 112u << 23;
+  const uint32_t bits = std::bit_cast<uint32_t>(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > kInfinity) return static_cast<uint16_t>(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+  if (magnitude >= kBeyondLargest) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude < kLeastNormal) {   // the last place of 0.5 is 2^-24, as that of a subnormal
+    const uint32_t rounded = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<uint32_t>(0.5f);
+    return static_cast<uint16_t>(sign | rounded);
+  }
+  const uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+  return static_cast<uint16_t>(sign | (rounded - kExponentShift) >> 13);
+}
+
 float Mxfp4ToF32(uint8_t bits, uint8_t exponent) {
   constexpr std::array<float, 8> kMagnitudes{0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
   if (exponent == 255) return std::numeric_limits<float>::quiet_NaN();

@@ -58,6 +58,8 @@ std::ostream& operator<<(std::ostream& out, DType dtype);
 }
 // IEEE binary16, subnormals and infinities included.
 [[nodiscard]] float F16ToF32(uint16_t bits);
+// Round to nearest even, to infinity beyond the largest; NaN stays NaN (quiet).
+[[nodiscard]] uint16_t F32ToF16(float value);
 // An element of MXFP4 (OCP Microscaling formats 1.0): a 4-bit float (sign, two bits of exponent, one of mantissa) times 2^(exponent - 127).
 // Exponent 255 is NaN. Exact.   REQUIRES: bits < 16
 [[nodiscard]] float Mxfp4ToF32(uint8_t bits, uint8_t exponent);

@@ -33,9 +33,12 @@ constexpr int64_t kLoops = 500'000;
   }
 INTAGLIO_PEAK(FmaAvx2, "avx2,fma", __m256, "x", _mm256_fmadd_ps(a, m, k))
 INTAGLIO_PEAK(Int8Avx2, "avx2", __m256i, "x", _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(m, _mm256_sign_epi8(k, m)), k)))
+INTAGLIO_PEAK(Int16Avx2, "avx2", __m256i, "x", _mm256_add_epi32(a, _mm256_madd_epi16(m, k)))
 INTAGLIO_PEAK(Int4Avx2, "avx2", __m256i, "x", _mm256_add_epi16(a, _mm256_maddubs_epi16(m, k)))
 INTAGLIO_PEAK(FmaAvx512, "avx512f", __m512, "v", _mm512_fmadd_ps(a, m, k))
 INTAGLIO_PEAK(Bf16Dot, "avx512f,avx512bf16", __m512, "v", _mm512_dpbf16_ps(a, (__m512bh)m, (__m512bh)k))
+INTAGLIO_PEAK(Int16Avx512, "avx512f,avx512bw", __m512i, "v", _mm512_add_epi32(a, _mm512_madd_epi16(m, k)))
+INTAGLIO_PEAK(Int8AvxVnni, "avx2,avxvnni", __m256i, "x", _mm256_dpbusd_avx_epi32(a, m, k))
 INTAGLIO_PEAK(Int8Vnni, "avx512f,avx512vnni", __m512i, "v", _mm512_dpbusd_epi32(a, m, k))
 #undef INTAGLIO_PEAK
 
@@ -43,9 +46,12 @@ constexpr double kSteps = static_cast<double>(kChains) * kLoops;
 constexpr Peak kPeaks[] = {
     {"f32 FMA, AVX2", 16 * kSteps, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, FmaAvx2},
     {"int8 sign+maddubs+madd+add, AVX2", 64 * kSteps, [] { return __builtin_cpu_supports("avx2") != 0; }, Int8Avx2},
+    {"int8 as int16 madd+add, AVX2", 32 * kSteps, [] { return __builtin_cpu_supports("avx2") != 0; }, Int16Avx2},
     {"int4 maddubs+add, AVX2", 64 * kSteps, [] { return __builtin_cpu_supports("avx2") != 0; }, Int4Avx2},
     {"f32 FMA, AVX-512", 32 * kSteps, [] { return __builtin_cpu_supports("avx512f") != 0; }, FmaAvx512},
     {"bf16 dot, AVX-512", 64 * kSteps, [] { return __builtin_cpu_supports("avx512bf16") != 0; }, Bf16Dot},
+    {"int8 as int16 madd+add, AVX-512", 64 * kSteps, [] { return __builtin_cpu_supports("avx512bw") != 0; }, Int16Avx512},
+    {"int8 dot, AVX-VNNI", 64 * kSteps, [] { return __builtin_cpu_supports("avxvnni") != 0; }, Int8AvxVnni},
     {"int8 dot, VNNI", 128 * kSteps, [] { return __builtin_cpu_supports("avx512vnni") != 0; }, Int8Vnni},
 };
 

@@ -1,10 +1,10 @@
 #include "bundle/manifest.h"
 
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/fail.h"
+#include "bundle/json_fields.h"
 
 namespace intaglio::bundle {
 namespace {
@@ -72,81 +72,6 @@ Json ToJsonObject(const ParityGate& gate) {
   return json;
 }
 
-// Typed, range-checked look-ups in one object of the manifest; errors name the file and the path of the field.
-class Fields {
- public:
-  Fields(const Json& json, std::string path) : json_(json), path_(std::move(path)) {
-    Require(json.is_object(), ErrorCode::kDataLoss, path_, " is not an object");
-  }
-  [[nodiscard]] const Json& At(const char* key) const {
-    const auto it = json_.find(key);
-    Require(it != json_.end(), ErrorCode::kDataLoss, path_, ": the field \"", key, "\" is missing");
-    return *it;
-  }
-  template <typename T>
-  void Number(const char* key, T& out, int64_t least = 0) const {
-    out = ToNumber<T>(At(key), key, least);
-  }
-  void String(const char* key, std::string& out) const {
-    const Json& value = At(key);
-    Require(value.is_string(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a string");
-    out = value.get<std::string>();
-  }
-  void Bool(const char* key, bool& out) const {
-    const Json& value = At(key);
-    Require(value.is_boolean(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not true or false");
-    out = value.get<bool>();
-  }
-  void Type(const char* key, DType& out) const {
-    std::string name;
-    String(key, name);
-    const auto dtype = DTypeFromName(name);
-    Require(dtype.has_value(), ErrorCode::kDataLoss, path_, ": \"", key, "\": unknown element type \"", name, '"');
-    out = *dtype;
-  }
-  // JSON has no infinity: null is one.
-  void Real(const char* key, double& out) const {
-    const Json& value = At(key);
-    Require(value.is_number() || value.is_null(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a number");
-    out = value.is_null() ? std::numeric_limits<double>::infinity() : value.get<double>();
-  }
-  // A field that bundles without the feature lack: `out` keeps its value.
-  template <typename T>
-  void OptionalNumber(const char* key, T& out, int64_t least = 0) const {
-    if (const auto it = json_.find(key); it != json_.end()) out = ToNumber<T>(*it, key, least);
-  }
-  void OptionalType(const char* key, DType& out) const {
-    if (json_.contains(key)) Type(key, out);
-  }
-  void OptionalBool(const char* key, bool& out) const {
-    if (json_.contains(key)) Bool(key, out);
-  }
-  template <typename T>
-  void Numbers(const char* key, std::vector<T>& out, int64_t least = 0) const {
-    for (const Json& item : List(key)) out.push_back(ToNumber<T>(item, key, least));
-  }
-  [[nodiscard]] const Json& List(const char* key) const {
-    const Json& value = At(key);
-    Require(value.is_array(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not a list");
-    return value;
-  }
-  [[nodiscard]] Fields Object(const char* key) const { return {At(key), path_ + ": " + key}; }
-  [[nodiscard]] const std::string& path() const { return path_; }
-  [[nodiscard]] const Json& json() const { return json_; }
-
- private:
-  template <typename T>
-  T ToNumber(const Json& value, const char* key, int64_t least) const {
-    Require(value.is_number_integer(), ErrorCode::kDataLoss, path_, ": \"", key, "\" is not an integer");
-    const bool is_in_range = value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>()) : std::in_range<T>(value.get<int64_t>());
-    Require(is_in_range && std::cmp_greater_equal(value.get<T>(), least), ErrorCode::kDataLoss, path_, ": \"", key,
-            "\" is out of range: ", value.dump());
-    return value.get<T>();
-  }
-  const Json& json_;
-  std::string path_;
-};
-
 void Read(const Fields& in, KvGroup& group) {
   in.Number("window", group.window);
   in.Number("blocks_per_slot", group.blocks_per_slot);
@@ -196,7 +121,7 @@ void Read(const Fields& in, GateCheck& check) {
 
 template <typename T>
 void ReadList(const Fields& in, const char* key, std::vector<T>& out) {
-  for (const Json& item : in.List(key)) Read(Fields(item, StrCat(in.path(), ": ", key, '[', out.size(), ']')), out.emplace_back());
+  in.ForEach(key, [&](const Fields& item) { Read(item, out.emplace_back()); });
 }
 
 // What the gate says of a text as well, stands in the gate alone.
@@ -282,7 +207,7 @@ std::string ToJson(const Manifest& m) {
             {"source", m.source},
             {"source_hash", m.source_hash},
             {"numerics", m.numerics},
-            {"weight_dtype", Name(m.weight_dtype)},
+            {"weight_dtype", m.weight_format},
             {"tp_degree", m.tp_degree},
             {"ep_degree", m.ep_degree},
             {"vocab_size", m.vocab_size},
@@ -330,7 +255,7 @@ Manifest ManifestFromJson(std::string_view text, const std::string& where, int r
   in.String("source", m.source);
   in.String("source_hash", m.source_hash);
   in.String("numerics", m.numerics);
-  in.Type("weight_dtype", m.weight_dtype);
+  in.String("weight_dtype", m.weight_format);
   in.Number("tp_degree", m.tp_degree, 1);
   in.Number("ep_degree", m.ep_degree, 1);
   in.Number("vocab_size", m.vocab_size, 1);

@@ -83,7 +83,7 @@ struct Manifest : RankEntry {
   std::string architecture, model_type;    // "LlamaForCausalLM", "llama"
   std::string source, source_hash;         // base name of the checkpoint, and a digest of what it came from
   std::string numerics = "portable";
-  DType weight_dtype = DType::kF32;
+  std::string weight_format = "f32";       // of matrices in general: "f32", "bf16", "int8g32", "int4g64", …, "gguf" (as the file has them)
   int32_t tp_degree = 1, ep_degree = 1;    // ranks, and how many of them share out the experts; the others share the inside of each
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_context = 0;
   bool rope_follows_length = false;        // rotations follow the length of the prompt, or a later token's own place (runtime/rope_rows.h)

@@ -32,7 +32,9 @@ Operand ReadOperand(ByteReader& in) {
   Operand operand;
   const auto space = in.Get<uint8_t>(), dtype = in.Get<uint8_t>();
   Require(space <= static_cast<uint8_t>(Space::kKvCache), ErrorCode::kDataLoss, in.where(), ": unknown memory space ", int{space});
-  Require(dtype <= static_cast<uint8_t>(DType::kI16), ErrorCode::kDataLoss, in.where(), ": unknown element type ", int{dtype});
+  const bool is_known =
+      dtype <= static_cast<uint8_t>(DType::kI16) || (dtype >= static_cast<uint8_t>(DType::kQ8_0) && dtype <= static_cast<uint8_t>(DType::kMxfp4));
+  Require(is_known, ErrorCode::kDataLoss, in.where(), ": unknown element type ", int{dtype});
   operand.space = static_cast<Space>(space);
   operand.dtype = static_cast<DType>(dtype);
   operand.offset = in.Get<uint64_t>();

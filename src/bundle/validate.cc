@@ -129,6 +129,7 @@ class Validator {
 
   void CheckOperand(const Plan& plan, const Operand& operand, const std::string& label) const {
     if (operand.space == Space::kNone) return;
+    if (IsQuantized(operand.dtype)) return CheckQuantized(operand, label);
     const uint64_t space_bytes = SpaceBytes(plan, operand.space);
     Expect(operand.offset <= space_bytes && operand.bytes <= space_bytes - operand.offset, label, ": operand at ", operand.offset, " of ",
            operand.bytes, " bytes leaves its space of ", space_bytes);
@@ -139,6 +140,16 @@ class Validator {
     // Column slices of arena values start anywhere in a row.
     const uint64_t alignment = operand.space == Space::kArena ? SizeOf(operand.dtype) : kAlignment;
     Expect(operand.offset % alignment == 0, label, ": operand at offset ", operand.offset, " is not aligned to ", alignment, " bytes");
+  }
+
+  // How many bytes it takes is for the device to check, which knows how kernels have it packed.
+  void CheckQuantized(const Operand& operand, const std::string& label) const {
+    const uint64_t file_bytes = bundle_.weights.bytes().size();
+    Expect(operand.space == Space::kWeights, label, ": operand of type ", operand.dtype, " is no weight");
+    Expect(operand.offset % kAlignment == 0 && operand.offset <= file_bytes && operand.bytes <= file_bytes - operand.offset, label, ": operand at ",
+           operand.offset, " of ", operand.bytes, " bytes leaves the weights of ", file_bytes);
+    Expect(IsSide(operand.rows) && IsSide(operand.cols) && operand.stride == operand.cols, label, ": operand of ", operand.rows, " x ", operand.cols,
+           " with stride ", operand.stride);
   }
 
   void CheckResult(const Plan& plan, const Operand& operand, int64_t cols, const char* name) const {

@@ -4,10 +4,12 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/quantized_rows.h"
 #include "base/tensor.h"
 
 namespace intaglio::checkpoint {
@@ -16,6 +18,11 @@ namespace intaglio::checkpoint {
 struct SentenceModule {
   std::string type, path;     // "sentence_transformers.models.Dense", "2_Dense"; an empty path: the checkpoint's own folder
   std::string config_json;    // of the path's folder; "{}" if there is none
+};
+
+// Rows [row, row + count) of a tensor seen as a matrix, and of each of them columns [first_k, first_k + num_k).
+struct MatrixPart {
+  int64_t row = 0, count = 0, first_k = 0, num_k = 0;
 };
 
 class Checkpoint {
@@ -52,6 +59,10 @@ class Checkpoint {
   // exactly as the format defines the values. out.size() must be count * last size. Safe from several threads.
   virtual void ReadRows(const std::string& name, int64_t begin, int64_t count, std::span<float> out) const = 0;
   virtual void ReadRowsBf16(const std::string& name, int64_t begin, int64_t count, std::span<uint16_t> out) const = 0;
+  // The format of a tensor whose elements share scales; nullopt where each stands alone.
+  [[nodiscard]] virtual std::optional<DType> quantized_type(const std::string&) const { return std::nullopt; }
+  // Adds rows to those that `rows` has, as they are stored. REQUIRES: quantized_type(name), and the part's columns are whole blocks of it.
+  virtual void AppendQuantized(const std::string& name, const MatrixPart& part, QuantizedRows& rows) const;
   // Digest of headers and sizes: what identifies the checkpoint in a manifest.
   [[nodiscard]] virtual std::string digest() const = 0;
 };

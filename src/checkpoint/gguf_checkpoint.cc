@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/gguf_names.h"
+#include "checkpoint/gguf_quantized.h"
 #include "checkpoint/gguf_tokenizer.h"
 #include "checkpoint/hf_config.h"
 #include "checkpoint/json.h"
@@ -77,6 +78,24 @@ class GgufCheckpoint final : public Checkpoint {
     ForEachRun(Find(name), begin, count, out, [](std::span<const std::byte> blocks, std::span<uint16_t> run) {
       if (!blocks.empty()) std::memcpy(run.data(), blocks.data(), blocks.size());
     });
+  }
+
+  std::optional<DType> quantized_type(const std::string& name) const override {
+    const Entry& entry = Find(name);
+    return entry.is_shifted ? std::nullopt : QuantizedType(entry.tensor->type);
+  }
+
+  void AppendQuantized(const std::string& name, const MatrixPart& part, QuantizedRows& rows) const override {
+    const Entry& entry = Find(name);
+    const GgmlTypeInfo& info = Info(entry.tensor->type);
+    const MatrixSize size = AsMatrix(entry.tensor->shape);
+    const int64_t block_k = info.block_elements, block_bytes = info.block_bytes, row_bytes = size.columns / block_k * block_bytes;
+    Assert(part.row >= 0 && part.count >= 0 && part.row <= size.rows && part.count <= size.rows - part.row && part.first_k % block_k == 0 &&
+           part.num_k % block_k == 0 && part.first_k >= 0 && part.num_k >= 0 && part.num_k <= size.columns - part.first_k);
+    for (int64_t row = part.row; row < part.row + part.count; ++row) {
+      const int64_t begin = entry.permutation.StoredRow(row) * row_bytes + part.first_k / block_k * block_bytes;
+      AppendBlocks(info.type, entry.tensor->bytes.subspan(static_cast<size_t>(begin), static_cast<size_t>(part.num_k / block_k * block_bytes)), rows);
+    }
   }
 
   std::string digest() const override { return FileDigest(file_.header(), file_.bytes()); }

@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kFooter = R"(Examples:
   intaglio export ~/models/Llama-3.2-1B llama.bundle
   intaglio export gemma-3-270m-q4_k_m.gguf gemma.bundle --max-context 8192
-  intaglio export ~/models/Qwen3-0.6B qwen.bundle --dtype bf16 --batch-buckets 1,4,16 --speculation 4
+  intaglio export ~/models/Qwen3-0.6B qwen.bundle --weights int8 --batch-buckets 1,4,16 --speculation 4
   intaglio export ~/models/Llama-3.2-1B llama.bundle --max-context 32768 --kv-dtype bf16
   intaglio export ~/models/all-MiniLM-L6-v2 minilm.bundle
   intaglio export ~/models/Llama-3.1-8B llama.bundle --tp 2              two ranks, e.g. one a socket

@@ -5,13 +5,31 @@
 #include "cli/cache_directory.h"
 
 namespace intaglio::cli {
+namespace {
+
+void AddWeightOptions(CLI::App& command, ExportOptions& options) {
+  command
+      .add_option(
+          "--weights,--dtype", options.weights,
+          "Matrices in the bundle: f32, bf16, int8, int4, or auto (default): quantised tensors of a GGUF or MXFP4 checkpoint stay as they are, "
+          "others are f32 from an f32 checkpoint, else bf16. With int4, embedding and head are int8; routers and small matrices are not "
+          "quantised")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4", "auto"}));
+  command.add_option("--group", options.group, "Weights that share a scale, in int8 and int4: 32, 64 or 128 (default: 32 in int8, 64 in int4)")
+      ->check(CLI::IsMember({32, 64, 128}));
+  command.add_option("--keep", options.keep,
+                     "PATTERN=FORMAT, several times if need be: matrices of this name have another format, e.g. lm_head=int8, 'down_*=int8g64' or "
+                     "'model.layers.0.*=bf16'; of several patterns that match, the last counts");
+  command.add_flag("--dequantize", options.dequantize, "Make f32 or bf16 of tensors that are quantised in the checkpoint");
+}
+
+}  // namespace
 
 CLI::Option* AddExportOptions(CLI::App& command, ExportOptions& options) {
   command.add_option("SRC", options.source, "Checkpoint directory (config.json, *.safetensors, tokenizer.json) or .gguf file")->required();
   command.add_option("--task", options.task, "generate text, or embed it (default: embed if modules.json is there)")
       ->check(CLI::IsMember({"generate", "embed"}));
-  command.add_option("--dtype", options.dtype, "Weights in the bundle: f32 or bf16 (default: f32 for an f32 checkpoint, else bf16)")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+  AddWeightOptions(command, options);
   command
       .add_option("--kv-dtype", options.kv_dtype,
                   "Keys and values of the cache: f32 (default), bf16 (half the memory, faster with long contexts) or int8 (a quarter)")

@@ -96,6 +96,17 @@ void TimeDecode(Engine& engine, const BenchShape& shape, Round& round) {
   round.decode_tokens_per_second = static_cast<double>(shape.decode) * shape.batch / DecodeSeconds(engine, slots, shape);
 }
 
+// Operations a second, by the best of the instructions whose name begins so.
+std::optional<double> PeakOf(ThreadPool& pool, std::string_view kind) {
+  std::optional<double> best;
+  for (const Peak& peak : Peaks()) {
+    if (!peak.name.starts_with(kind) || !peak.is_supported()) continue;
+    const double seconds = Best(10, [&] { return PeakSeconds(pool, peak); });
+    best = std::max(best.value_or(0), peak.operations * pool.num_threads() / seconds);
+  }
+  return best;
+}
+
 // By as many threads as the engine had, which is gone by now: neither disturbs the other, nor adds to its memory.
 void TimeLimits(int num_threads, Round& round) {
   ThreadPool pool(num_threads);
@@ -105,11 +116,8 @@ void TimeLimits(int num_threads, Round& round) {
     const double seconds = Best(3, [&] { return ReadSeconds(pool, memory.bytes(), streams); });
     round.read_bytes_per_second = std::max(round.read_bytes_per_second, bytes / seconds);
   }
-  for (const Peak& peak : Peaks()) {
-    if (!peak.name.starts_with("f32 FMA") || !peak.is_supported()) continue;
-    const double seconds = Best(10, [&] { return PeakSeconds(pool, peak); });
-    round.fma_operations_per_second = std::max(round.fma_operations_per_second.value_or(0), peak.operations * pool.num_threads() / seconds);
-  }
+  round.fma_operations_per_second = PeakOf(pool, "f32 FMA");
+  round.int8_operations_per_second = PeakOf(pool, "int8");
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ struct Round {
   std::optional<uint64_t> peak_rss_bytes;         // nullopt: the system cannot tell it apart from the rounds before
   double read_bytes_per_second = 0;               // of the machine: the most by 1, 2, 4 or 8 streams a thread
   std::optional<double> fma_operations_per_second;  // of the machine, 2 a multiply-add; nullopt: this CPU has neither AVX2 nor AVX-512
+  std::optional<double> int8_operations_per_second;  // of the machine, by the best instructions for sums of products of int8 that it has
 };
 
 struct Measurement {

@@ -11,6 +11,7 @@
 #include "compiler/lower_cpu.h"
 #include "compiler/pipeline.h"
 #include "compiler/task.h"
+#include "compiler/weight_formats.h"
 #include "compiler/weight_packer.h"
 #include "graph/print.h"
 
@@ -37,14 +38,16 @@ struct Source {
   const ResolvedOptions& resolved;
   const models::Model& model;
   const Checkpoint& checkpoint;
+  const compiler::WeightFormats& formats;
 };
 
 // One rank's graphs, one per phase and bucket, rewritten. All of their weights are in the checkpoint, with the shapes that config.json implies.
 std::vector<graph::Graph> BuildGraphs(const Source& source, int rank) {
   std::vector<graph::Graph> graphs;
-  const std::vector<models::GraphSizes> sizes = GraphsOf(source.resolved, rank);
+  std::vector<models::GraphSizes> sizes = GraphsOf(source.resolved, rank);
   const auto ranks = static_cast<size_t>(source.resolved.tp_degree);
-  for (const models::GraphSizes& size : sizes) {
+  for (models::GraphSizes& size : sizes) {
+    size.formats = [&source](const graph::Weight& weight) { return source.formats.Of(weight); };
     graphs.push_back(source.model.Build(size));
     compiler::CheckSources(graphs.back(), source.checkpoint);
     compiler::RunPipeline(graphs.back(), {.keep_probes = source.options.keep_probes});
@@ -84,7 +87,6 @@ bundle::Manifest DescribeModel(const ExportOptions& options, const ResolvedOptio
   m.model_type = model.model_type();
   m.source = compiler::SourceName(options.source);
   m.source_hash = checkpoint.digest();
-  m.weight_dtype = resolved.dtype;
   m.vocab_size = model.vocab_size();
   m.hidden_size = model.hidden_size();
   m.num_layers = model.num_layers();
@@ -120,7 +122,7 @@ bundle::RankEntry Describe(const RankPart& part) {
   for (const compiler::PlacedWeight& placed : part.weights.weights) {
     entry.weights.push_back({.name = placed.weight.name,
                              .layout = std::string(kLayoutNames[static_cast<size_t>(placed.weight.layout)]),
-                             .dtype = placed.dtype,
+                             .dtype = placed.weight.dtype,
                              .shape = placed.weight.shape,
                              .offset = placed.offset,
                              .bytes = placed.bytes});
@@ -133,7 +135,7 @@ bundle::RankEntry Describe(const RankPart& part) {
 RankPart PlanRank(const Source& source, const std::vector<RankPart>& before) {
   const ResolvedOptions& resolved = source.resolved;
   RankPart part{.graphs = BuildGraphs(source, static_cast<int>(before.size())), .weights = {}, .kv = {}, .plans = {}, .entry = {}};
-  part.weights = compiler::PlaceWeights(part.graphs, resolved.dtype);
+  part.weights = compiler::PlaceWeights(part.graphs);
   const compiler::KvSizes sizes{.max_context = resolved.max_context,
                                 .max_slots = resolved.max_slots,
                                 .largest_step = std::max<int64_t>(resolved.prefill_buckets.back(), resolved.speculation + 1),
@@ -212,6 +214,14 @@ void RequireExperts(const std::vector<RankPart>& parts) {
           "export: --expert-dispatch is for mixtures of experts; this model has none");
 }
 
+std::vector<graph::Weight> WeightsOf(const std::vector<RankPart>& parts) {
+  std::vector<graph::Weight> weights;
+  for (const RankPart& part : parts) {
+    for (const compiler::PlacedWeight& placed : part.weights.weights) weights.push_back(placed.weight);
+  }
+  return weights;
+}
+
 }  // namespace
 
 std::string compiler::SourceName(const std::filesystem::path& source) {
@@ -235,17 +245,21 @@ ExportReport compiler::CompileBundle(const ExportOptions& options) {
   const auto checkpoint = Checkpoint::Open(options.source);
   const HfConfig config = ReadConfig(options, *checkpoint);
   const auto model = compiler::ParseModelFor(options.task, config, *checkpoint, options.source.string());
-  const ResolvedOptions resolved = compiler::Resolve(options, *model, *checkpoint);
-  const Source source{.options = options, .resolved = resolved, .model = *model, .checkpoint = *checkpoint};
+  const ResolvedOptions resolved = compiler::Resolve(options, *model);
+  const compiler::WeightFormats formats(options, *checkpoint);
+  const Source source{.options = options, .resolved = resolved, .model = *model, .checkpoint = *checkpoint, .formats = formats};
   bundle::BundleWriter writer(options.output, options.force);
 
   std::vector<RankPart> parts;
   for (int rank = 0; rank < resolved.tp_degree; ++rank) parts.push_back(PlanRank(source, parts));
   const graph::Graph& first = parts.front().graphs.front();
   RequireExperts(parts);
+  const std::vector<graph::Weight> weights = WeightsOf(parts);
+  formats.RequireUse(weights);
   parts.front().entry.memory.tokenizer = TokenizerBytes(*checkpoint);
 
   bundle::Manifest manifest = DescribeModel(options, resolved, *model, *checkpoint);
+  manifest.weight_format = formats.NameOf(weights);
   ReadSpecialIds(config, *checkpoint, manifest);
   DescribeRanks(parts, resolved, manifest);
   manifest.rope_switch = first.rope_switch, manifest.rope_follows_length = first.rope_follows_length;

@@ -26,21 +26,6 @@ std::vector<int32_t> SortedUnique(std::vector<int32_t> values, const char* optio
   return values;
 }
 
-// What is stored in 32 or 16 bits per float stays exact as f32; bfloat16 and quantised checkpoints are bfloat16's size.
-DType DefaultDType(const checkpoint::Checkpoint& checkpoint) {
-  const bool is_exact_only_in_f32 = std::ranges::all_of(checkpoint.tensor_names(), [&](const std::string& name) {
-    const std::string type = checkpoint.stored_type(name);
-    return type == "F32" || type == "F16";
-  });
-  return is_exact_only_in_f32 ? DType::kF32 : DType::kBF16;
-}
-
-DType ParseDType(const std::string& name, const checkpoint::Checkpoint& checkpoint) {
-  if (name.empty()) return DefaultDType(checkpoint);
-  Require(name == "f32" || name == "bf16", ErrorCode::kInvalidArgument, "export: --dtype ", name, " is not supported; f32 and bf16 are");
-  return name == "f32" ? DType::kF32 : DType::kBF16;
-}
-
 DType ParseKvDType(const std::string& name) {
   if (name.empty()) return DType::kF32;
   const auto* dtype = std::ranges::find(kernels::kKvTypes, name, kernels::KvTypeName);
@@ -103,9 +88,8 @@ void ResolveDispatch(const ExportOptions& options, ResolvedOptions& r) {
 
 }  // namespace
 
-ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint) {
+ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model) {
   ResolvedOptions r;
-  r.dtype = ParseDType(options.dtype, checkpoint);
   r.kv_dtype = ParseKvDType(options.kv_dtype);
   r.max_context = options.max_context != 0 ? options.max_context : std::min(model.max_position(), kDefaultMaxContext);
   CheckContext(r.max_context, model.max_position());

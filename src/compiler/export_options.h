@@ -1,17 +1,15 @@
-// Export options with every default filled in and every value checked against the model.
+// Export options with every default filled in and every value checked against the model, but for those of weights (weight_formats.h).
 #pragma once
 #include <cstdint>
 #include <vector>
 
-#include "base/dtype.h"
-#include "checkpoint/checkpoint.h"
 #include "intaglio/export.h"
 #include "models/decoder.h"
 
 namespace intaglio::compiler {
 
 struct ResolvedOptions {
-  DType dtype = DType::kF32, kv_dtype = DType::kF32;
+  DType kv_dtype = DType::kF32;
   int64_t max_context = 0;
   int32_t max_slots = 0, speculation = 0;
   int32_t tp_degree = 1, ep_degree = 1;
@@ -21,7 +19,7 @@ struct ResolvedOptions {
 };
 
 // Throws Error kInvalidArgument naming the option, what was given and what is possible.
-[[nodiscard]] ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model, const checkpoint::Checkpoint& checkpoint);
+[[nodiscard]] ResolvedOptions Resolve(const ExportOptions& options, const models::Model& model);
 // The graphs of one rank of a bundle, in the order in which plans are stored.
 [[nodiscard]] std::vector<models::GraphSizes> GraphsOf(const ResolvedOptions& options, int rank = 0);
 

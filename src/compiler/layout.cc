@@ -16,15 +16,15 @@ constexpr double kLargestPool = 1e15;  // bytes of one layer; sums over layers s
 
 uint64_t AlignUp(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
-PlacedWeight Place(const graph::Weight& weight, DType matmul_dtype, uint64_t& end) {
+PlacedWeight Place(const graph::Weight& weight, uint64_t& end) {
   const bool is_packed = weight.layout == graph::Layout::kMatmul || weight.layout == graph::Layout::kExperts;
-  PlacedWeight placed{.weight = weight, .dtype = is_packed ? matmul_dtype : DType::kF32, .cols = weight.shape.back()};
+  PlacedWeight placed{.weight = weight, .cols = weight.shape.back()};
   placed.matrices = weight.layout == graph::Layout::kExperts ? weight.shape[0] : 1;
   placed.matrix_rows = weight.shape.size() > 1 ? weight.shape[weight.shape.size() - 2] : 1;
   placed.rows = weight.layout == graph::Layout::kExperts
                     ? placed.matrices * static_cast<int64_t>(AlignUp(static_cast<uint64_t>(placed.matrix_rows), kernels::kLanes))
                     : placed.matrix_rows;
-  placed.bytes = is_packed ? static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, placed.dtype))
+  placed.bytes = is_packed ? static_cast<uint64_t>(kernels::PackedBytes(placed.rows, placed.cols, weight.dtype))
                            : static_cast<uint64_t>(placed.rows) * static_cast<uint64_t>(placed.cols) * sizeof(float);
   placed.offset = AlignUp(end, placed.bytes >= kPageBytes ? kPageBytes : kLineBytes);
   end = placed.offset + placed.bytes;
@@ -50,13 +50,13 @@ void PlaceStates(const graph::Graph& graph, const KvSizes& sizes, KvLayout& layo
 
 }  // namespace
 
-WeightLayout PlaceWeights(std::span<const graph::Graph> graphs, DType dtype) {
+WeightLayout PlaceWeights(std::span<const graph::Graph> graphs) {
   WeightLayout layout;
   const auto place = [&](const graph::Graph& graph, graph::ValueId id) {
     const graph::Value& value = graph.value(id);
     if (value.source != graph::Source::kWeight) return;
     const graph::Weight& weight = graph.weights[static_cast<size_t>(value.index)];
-    if (layout.index.emplace(weight.name, layout.weights.size()).second) layout.weights.push_back(Place(weight, dtype, layout.file_bytes));
+    if (layout.index.emplace(weight.name, layout.weights.size()).second) layout.weights.push_back(Place(weight, layout.file_bytes));
   };
   for (const graph::Graph& graph : graphs) {
     for (const graph::Node& node : graph.nodes) {

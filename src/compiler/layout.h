@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "base/dtype.h"
 #include "bundle/manifest.h"
 #include "graph/graph.h"
 
@@ -14,7 +13,6 @@ namespace intaglio::compiler {
 
 struct PlacedWeight {
   graph::Weight weight;
-  DType dtype = DType::kF32;
   int64_t rows = 0, cols = 0;     // a vector is one row; each matrix of a stack of experts begins on a block of 16 rows
   int64_t matrices = 1, matrix_rows = 0;   // the rows that exist: matrices * matrix_rows
   uint64_t offset = 0, bytes = 0;
@@ -26,8 +24,8 @@ struct WeightLayout {
   uint64_t file_bytes = 0;
 };
 
-// The union of the graphs' weights. Matmul weights are stored as `dtype`, everything else as f32.
-[[nodiscard]] WeightLayout PlaceWeights(std::span<const graph::Graph> graphs, DType dtype);
+// The union of the graphs' weights, each in its own format.
+[[nodiscard]] WeightLayout PlaceWeights(std::span<const graph::Graph> graphs);
 
 struct KvLayout {
   std::vector<bundle::KvGroup> groups;

@@ -34,6 +34,9 @@ std::set<ValueId> ValuesToKeep(const graph::Graph& graph, bool keep_probes) {
   return kept;
 }
 
+// How kernels are named by their weights: quantised ones have one for all formats.
+std::string_view WeightsOf(const Operand& weight) { return IsQuantized(weight.dtype) ? "q" : Name(weight.dtype); }
+
 class Lowering {
  public:
   Lowering(const graph::Graph& graph, const LoweringContext& context)
@@ -76,8 +79,11 @@ class Lowering {
     switch (node.op) {
       case Op::kMatMul:
       case Op::kExpertMatMul:
-      case Op::kHeadMatMul:
-        return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1], OperandOf(node.inputs[1]).dtype);
+        return kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], ShapeOf(node.inputs[0])[1], WeightOf(graph_, node).dtype);
+      case Op::kHeadMatMul: {
+        const graph::Weight& weight = WeightOf(graph_, node);   // a head's own columns are packed by themselves
+        return weight.shape[0] * kernels::MatMulWorkspaceBytes(ShapeOf(node.inputs[0])[0], weight.shape[2], weight.dtype);
+      }
       case Op::kAttention: {
         const auto& a = std::get<graph::AttentionAttrs>(node.attrs);
         return kernels::AttentionWorkspaceBytes(graph_.rows, a.heads, a.kv_heads, a.value_dim(), graph_.max_context);
@@ -113,7 +119,7 @@ class Lowering {
     if (v.source == graph::Source::kWeight) {
       const PlacedWeight& weight = context_.weights.weights[context_.weights.index.at(graph_.weights[static_cast<size_t>(v.index)].name)];
       return {.space = bundle::Space::kWeights,
-              .dtype = weight.dtype,
+              .dtype = weight.weight.dtype,
               .offset = weight.offset,
               .bytes = weight.bytes,
               .rows = weight.rows,
@@ -181,7 +187,7 @@ class Lowering {
   void Specialise(const Node& node, const Operand& workspace, Call& call) const {
     switch (node.op) {
       case Op::kEmbedding:
-        call.kernel = StrCat("embed_", call.operands[1].dtype);
+        call.kernel = StrCat("embed_", WeightsOf(call.operands[1]));
         break;
       case Op::kMatMul:
         LowerMatMul(node, workspace, call);
@@ -213,7 +219,7 @@ class Lowering {
         break;
       case Op::kHeadMatMul:
       case Op::kExpertMatMul:
-        call.kernel = StrCat(call.kernel, '_', call.operands[2].dtype);
+        call.kernel = StrCat(call.kernel, '_', WeightsOf(call.operands[2]));
         if (node.op == Op::kExpertMatMul && !std::get<graph::ExpertAttrs>(node.attrs).has_bias) call.operands.emplace_back();
         call.operands.push_back(workspace);
         break;
@@ -270,7 +276,7 @@ class Lowering {
 
   void LowerMatMul(const Node& node, const Operand& workspace, Call& call) const {
     const auto& attrs = std::get<graph::MatMulAttrs>(node.attrs);
-    call.kernel = StrCat("matmul_", call.operands[2].dtype);
+    call.kernel = StrCat("matmul_", WeightsOf(call.operands[2]));
     if (!attrs.has_bias) call.operands.insert(call.operands.begin() + 3, Operand{});
     if (!attrs.has_residual) call.operands.push_back(Operand{});
     call.operands.push_back(workspace);

@@ -58,6 +58,33 @@ void SourceReader::ReadBf16(int64_t begin, int64_t count, std::span<uint16_t> ou
   });
 }
 
+std::optional<DType> SourceReader::QuantizedAs(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint) {
+  std::optional<DType> common;
+  for (const WeightSource& source : weight.sources) {
+    std::optional<DType> dtype;
+    if (source.view == SourceView::kMxfp4Rows) dtype = DType::kMxfp4;
+    if (IsMatrix(source)) dtype = checkpoint.quantized_type(source.name);
+    if (!dtype || (common && *common != *dtype)) return std::nullopt;
+    common = dtype;
+  }
+  return weight.add == 0 ? common : std::nullopt;
+}
+
+void SourceReader::ReadQuantized(int64_t begin, int64_t count, QuantizedRows& out) {
+  out.num_rows = count, out.k = weight_.shape.back();
+  for (auto* bytes : {&out.q, &out.s, &out.t}) bytes->clear();
+  for (auto* numbers : {&out.d, &out.m}) numbers->clear();
+  ForEachPart(weight_, begin, count, [&](const WeightSource& source, int64_t first, int64_t rows, int64_t) {
+    if (source.view == SourceView::kMxfp4Rows) return AppendMxfp4(source, first, rows, out);
+    const int64_t run = source.row_step == 1 ? rows : 1;   // rows that are neighbours in the tensor
+    for (int64_t row = 0; row < rows; row += run) {
+      const checkpoint::MatrixPart part{
+          .row = source.first_row + (first + row) * source.row_step, .count = run, .first_k = source.first_k, .num_k = source.cols()};
+      checkpoint_.AppendQuantized(source.name, part, out);
+    }
+  });
+}
+
 void SourceReader::Read(int64_t begin, int64_t count, std::span<float> out) {
   ForEachPart(weight_, begin, count, [&](const WeightSource& source, int64_t first, int64_t rows, int64_t offset) {
     ReadSource(source, first, rows, out.subspan(static_cast<size_t>(offset), static_cast<size_t>(rows * source.cols())));
@@ -119,6 +146,25 @@ void SourceReader::ReadMxfp4(const WeightSource& source, int64_t begin, int64_t 
       const auto exponent = static_cast<uint8_t>(exponents_[static_cast<size_t>(k / graph::kMxfp4Group)]);
       *to++ = Mxfp4ToF32(static_cast<uint8_t>(k % 2 == 0 ? byte & 15u : byte >> 4), exponent);
     }
+  }
+}
+
+void SourceReader::AppendMxfp4(const WeightSource& source, int64_t begin, int64_t count, QuantizedRows& out) {
+  const int64_t groups = source.whole_cols() / graph::kMxfp4Group, first_group = source.first_k / graph::kMxfp4Group,
+                num_groups = source.cols() / graph::kMxfp4Group;
+  cached_ = nullptr;
+  cache_.resize(static_cast<size_t>(num_groups * graph::kMxfp4Group / 2));
+  exponents_.resize(static_cast<size_t>(groups));
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t row = source.first_row + (begin + i) * source.row_step;
+    checkpoint_.ReadRows(source.name, row * groups + first_group, num_groups, cache_);
+    checkpoint_.ReadRows(source.scales, row, 1, exponents_);
+    for (float pair : cache_) {   // two elements, the lower half first
+      const auto byte = static_cast<uint8_t>(pair);
+      out.q.push_back(byte & 15), out.q.push_back(byte >> 4);
+    }
+    for (int64_t group = first_group; group < first_group + num_groups; ++group)
+      out.s.push_back(static_cast<uint8_t>(exponents_[static_cast<size_t>(group)]));
   }
 }
 

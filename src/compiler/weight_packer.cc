@@ -6,9 +6,11 @@
 #include <mutex>
 
 #include "base/fail.h"
+#include "compiler/quantize.h"
 #include "compiler/source_reader.h"
 #include "kernels/kernel.h"
 #include "kernels/pack.h"
+#include "kernels/quant_format.h"
 
 namespace intaglio::compiler {
 namespace {
@@ -41,16 +43,29 @@ void ParallelTasks(ThreadPool& pool, int64_t num_tasks, const BodyType& body) {
   if (context.failure) std::rethrow_exception(context.failure);
 }
 
+// How rows of the checkpoint become a block.
+enum class Path : uint8_t { kConvert, kBf16, kAsStored, kQuantize };
+Path PathOf(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint) {
+  if (weight.dtype == DType::kBF16 && SourceReader::IsBf16(weight, checkpoint)) return Path::kBf16;
+  if (!IsQuantized(weight.dtype)) return Path::kConvert;
+  return SourceReader::QuantizedAs(weight, checkpoint) == weight.dtype ? Path::kAsStored : Path::kQuantize;
+}
+
+void QuantizeRows(const graph::Weight& weight, std::span<const float> rows, int64_t num_rows, QuantizedRows& out) {
+  Require(Quantize(weight.dtype, rows, num_rows, out), ErrorCode::kDataLoss, "export: ", weight.name,
+          " has a number that is infinite, not a number, or beyond the range of ", weight.dtype, "; --keep ", weight.name, "=f32 keeps it as it is");
+}
+
 class MatMulPacker {
  public:
   MatMulPacker(const PlacedWeight& placed, const PackContext& context, OutputFile& file)
       : placed_(placed),
         context_(context),
         file_(file),
-        block_bytes_(kernels::PackedBlockBytes(placed.cols, placed.dtype)),
+        block_bytes_(kernels::PackedBlockBytes(placed.cols, placed.weight.dtype)),
         blocks_per_matrix_((placed.matrix_rows + kernels::kLanes - 1) / kernels::kLanes),
         num_blocks_(placed.matrices * blocks_per_matrix_),
-        is_bf16_throughout_(placed.dtype == DType::kBF16 && SourceReader::IsBf16(placed.weight, context.checkpoint)) {
+        path_(PathOf(placed.weight, context.checkpoint)) {
     const auto is_transposed = [](const graph::WeightSource& source) { return source.view == graph::SourceView::kColumns; };
     // A transposed matrix has to be read whole: then a task is a matrix.
     blocks_per_task_ =
@@ -72,30 +87,53 @@ class MatMulPacker {
   void PackTask(int64_t task) const {
     const int64_t first_block = task * blocks_per_task_, last_block = std::min(num_blocks_, first_block + blocks_per_task_);
     std::vector<std::byte> packed(static_cast<size_t>((last_block - first_block) * block_bytes_));
-    std::vector<float> rows(is_bf16_throughout_ ? 0 : static_cast<size_t>(kernels::kLanes * placed_.cols));
-    std::vector<uint16_t> bf16_rows(is_bf16_throughout_ ? static_cast<size_t>(kernels::kLanes * placed_.cols) : 0);
     SourceReader reader(placed_.weight, context_.checkpoint);
+    Buffers buffers;
     for (int64_t block = first_block; block < last_block; ++block) {
       const auto out = std::span(packed).subspan(static_cast<size_t>((block - first_block) * block_bytes_), static_cast<size_t>(block_bytes_));
       const int64_t row = block % blocks_per_matrix_ * kernels::kLanes, count = std::min<int64_t>(kernels::kLanes, placed_.matrix_rows - row);
-      const int64_t begin = block / blocks_per_matrix_ * placed_.matrix_rows + row;
-      const auto elements = static_cast<size_t>(count * placed_.cols);
-      if (is_bf16_throughout_) {
-        reader.ReadBf16(begin, count, std::span(bf16_rows).first(elements));
-        kernels::PackBlockBf16(bf16_rows.data(), count, placed_.cols, out);
-      } else {
-        reader.Read(begin, count, std::span(rows).first(elements));
-        kernels::PackBlock(rows.data(), count, placed_.cols, placed_.dtype, out);
-      }
+      PackBlock(reader, {.begin = block / blocks_per_matrix_ * placed_.matrix_rows + row, .count = count}, buffers, out);
     }
     file_.WriteAt(placed_.offset + static_cast<uint64_t>(first_block * block_bytes_), packed);
+  }
+
+  struct Buffers {
+    std::vector<float> rows;
+    std::vector<uint16_t> bf16_rows;
+    QuantizedRows quantized;
+  };
+  struct Rows {
+    int64_t begin, count;
+  };
+
+  void PackBlock(SourceReader& reader, const Rows& rows, Buffers& buffers, std::span<std::byte> out) const {
+    const DType dtype = placed_.weight.dtype;
+    const auto elements = static_cast<size_t>(rows.count * placed_.cols);
+    switch (path_) {
+      case Path::kAsStored:
+        reader.ReadQuantized(rows.begin, rows.count, buffers.quantized);
+        return kernels::PackQuantizedBlock(dtype, buffers.quantized, out);
+      case Path::kBf16:
+        buffers.bf16_rows.resize(elements);
+        reader.ReadBf16(rows.begin, rows.count, buffers.bf16_rows);
+        return kernels::PackBlockBf16(buffers.bf16_rows.data(), rows.count, placed_.cols, out);
+      case Path::kQuantize:
+        buffers.rows.resize(elements);
+        reader.Read(rows.begin, rows.count, buffers.rows);
+        QuantizeRows(placed_.weight, buffers.rows, rows.count, buffers.quantized);
+        return kernels::PackQuantizedBlock(dtype, buffers.quantized, out);
+      case Path::kConvert:
+        buffers.rows.resize(elements);
+        reader.Read(rows.begin, rows.count, buffers.rows);
+        return kernels::PackBlock(buffers.rows.data(), rows.count, placed_.cols, dtype, out);
+    }
   }
 
   const PlacedWeight& placed_;
   const PackContext& context_;
   OutputFile& file_;
   const int64_t block_bytes_, blocks_per_matrix_, num_blocks_;
-  const bool is_bf16_throughout_;
+  const Path path_;
   int64_t blocks_per_task_ = 1;
 };
 
@@ -125,6 +163,23 @@ void CheckSources(const graph::Graph& graph, const checkpoint::Checkpoint& check
       Require(scales == expected, ErrorCode::kDataLoss, "export: ", source.scales, " is ", scales,
               " in the checkpoint, but the blocks it belongs to need ", expected);
     }
+  }
+}
+
+void RoundAsStored(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint, std::span<float> elements) {
+  const Path path = PathOf(weight, checkpoint);
+  if (path == Path::kConvert && weight.dtype == DType::kBF16) {
+    for (float& x : elements) x = Bf16ToF32(F32ToBf16(x));
+  }
+  if (path != Path::kQuantize) return;
+  const auto k = static_cast<size_t>(weight.shape.back());
+  QuantizedRows quantized;
+  std::vector<std::byte> block(static_cast<size_t>(kernels::PackedBlockBytes(weight.shape.back(), weight.dtype)));
+  for (size_t begin = 0; begin < elements.size(); begin += k) {
+    const std::span<float> row = elements.subspan(begin, k);
+    QuantizeRows(weight, row, 1, quantized);
+    kernels::PackQuantizedBlock(weight.dtype, quantized, block);
+    for (size_t i = 0; i < k; ++i) row[i] = kernels::UnpackQuantized(weight.dtype, block.data(), 0, static_cast<int64_t>(i));
   }
 }
 

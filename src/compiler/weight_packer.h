@@ -2,6 +2,7 @@
 // All cores, one bounded buffer a core; no tensor is ever held whole.
 #pragma once
 #include <functional>
+#include <span>
 
 #include "base/output_file.h"
 #include "base/thread_pool.h"
@@ -13,6 +14,9 @@ namespace intaglio::compiler {
 // Throws Error before anything is planned or written when a tensor is missing (kNotFound) or misshapen (kDataLoss; the message names both
 // shapes). What passes is bounded by the size of the checkpoint.
 void CheckSources(const graph::Graph& graph, const checkpoint::Checkpoint& checkpoint);
+
+// What a bundle holds of the elements [..., K] of a matrix, for the oracle. Throws Error kDataLoss for numbers that the format cannot hold.
+void RoundAsStored(const graph::Weight& weight, const checkpoint::Checkpoint& checkpoint, std::span<float> elements);
 
 struct PackContext {
   const checkpoint::Checkpoint& checkpoint;

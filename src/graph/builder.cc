@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "base/strings.h"
+#include "base/fail.h"
 #include "graph/infer.h"
 
 namespace intaglio::graph {
@@ -20,6 +20,18 @@ ValueRef Append(Graph& graph, Value value) {
 bool IsSameWeight(const Weight& a, const Weight& b) {
   const bool is_same_constant = a.constant == b.constant || (a.constant != nullptr && b.constant != nullptr && *a.constant == *b.constant);
   return a.shape == b.shape && a.layout == b.layout && a.sources == b.sources && a.add == b.add && is_same_constant;
+}
+
+// Ranks add what they have of K, each by the segments that one rank would have: a unit cannot be in two of them.
+void CheckCut(const Weight& weight) {
+  for (const WeightSource& source : weight.sources) {
+    if (source.shard != Shard::kColumns && source.shard != Shard::kHeadColumns) continue;
+    for (int64_t border : {source.first_k, source.first_k + source.cols()}) {
+      Require(border % weight.unit_k == 0 || border == source.whole_cols(), ErrorCode::kInvalidArgument, "export: ", weight.name, " is stored as ",
+              weight.dtype, " in units of ", weight.unit_k, " columns, but ranks cut it at column ", border, "; use a smaller --group, --keep ",
+              weight.name, "=bf16, --dequantize, or fewer ranks (--tp)");
+    }
+  }
 }
 
 }  // namespace
@@ -52,6 +64,11 @@ ValueRef Builder::DeclareNamed(graph::Weight weight) const {
       throw std::logic_error(StrCat("weight ", weight.name, " is declared twice, in two ways"));
     }
     return {graph_, static_cast<ValueId>(i)};
+  }
+  if (graph_->formats && (weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts)) {
+    const WeightFormat format = graph_->formats(weight);
+    weight.dtype = format.dtype, weight.unit_k = format.unit_k;
+    CheckCut(weight);
   }
   Value value{.source = Source::kWeight, .shape = weight.shape, .index = static_cast<int32_t>(graph_->weights.size()), .label = weight.name};
   graph_->weights.push_back(std::move(weight));
@@ -153,8 +170,10 @@ ValueRef Builder::Probe(std::string_view name, ValueRef value) const {
 }
 
 ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments, int64_t leaves) {
-  MatMulAttrs attrs{
-      .segments = segments, .has_bias = operands.bias.id != kNoValue, .has_residual = operands.residual.id != kNoValue, .leaves = leaves};
+  MatMulAttrs attrs{.segments = AlignSegments(segments, operands.weight.weight().unit_k),
+                    .has_bias = operands.bias.id != kNoValue,
+                    .has_residual = operands.residual.id != kNoValue,
+                    .leaves = leaves};
   std::vector<ValueRef> inputs{operands.x, operands.weight};
   if (attrs.has_bias) inputs.push_back(operands.bias);
   if (attrs.has_residual) inputs.push_back(operands.residual);
@@ -184,7 +203,8 @@ ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const Attention
 ValueRef ScaleByPosition(const Builder& b, ValueRef x, ValueRef table) { return b.Emit(Op::kScaleByPosition, {x, b.positions(), table}).front(); }
 
 ValueRef HeadMatMul(const Builder& b, ValueRef x, ValueRef weight, const Segments& segments) {
-  return b.Emit(Op::kHeadMatMul, {x, weight}, HeadAttrs{.heads = weight.shape()[0], .segments = segments}).front();
+  return b.Emit(Op::kHeadMatMul, {x, weight}, HeadAttrs{.heads = weight.shape()[0], .segments = AlignSegments(segments, weight.weight().unit_k)})
+      .front();
 }
 
 ValueRef HeadConcat(const Builder& b, ValueRef x, ValueRef y, const HeadAttrs& attrs) { return b.Emit(Op::kHeadConcat, {x, y}, attrs).front(); }

@@ -16,6 +16,8 @@ struct ValueRef {
   Graph* graph = nullptr;
   ValueId id = kNoValue;
   [[nodiscard]] const Shape& shape() const { return graph->value(id).shape; }
+  // REQUIRES: it is one
+  [[nodiscard]] const Weight& weight() const { return graph->weights[static_cast<size_t>(graph->value(id).index)]; }
 };
 
 class Builder {
@@ -57,7 +59,8 @@ class Builder {
   // A recurrent state of the layer this builder is in (state.layer is set here). REQUIRES: within InLayer(), a name once a layer.
   [[nodiscard]] ValueRef State(graph::State state) const;
 
-  // A weight of any layout and origin; its name gets the scope.
+  // A weight of any layout and origin; its name gets the scope. The graph's policy decides the format of a matrix. Throws Error kInvalidArgument
+  // where ranks cut K within a unit of it.
   [[nodiscard]] ValueRef Declare(graph::Weight weight) const;
 
   // Appends a node; the general form of the functions below. Returns its outputs.
@@ -78,7 +81,7 @@ class Builder {
 struct MatMulOperands {
   ValueRef x, weight, bias{}, residual{};
 };
-// `leaves` < 8: a rank's part of the sum, without bias and residual; see MatMulAttrs.
+// Borders move up to the units of the weight's format. `leaves` < 8: a rank's part of the sum, without bias and residual; see MatMulAttrs.
 [[nodiscard]] ValueRef MatMul(const Builder& b, const MatMulOperands& operands, const Segments& segments, int64_t leaves = kNumSegments);
 // The table's rows are those of the ids from `first_id` on.
 [[nodiscard]] ValueRef Embedding(const Builder& b, ValueRef table, float scale, int64_t first_id = 0);
@@ -93,7 +96,7 @@ struct MatMulOperands {
 [[nodiscard]] ValueRef Attention(const Builder& b, ValueRef q, ValueRef cache, const AttentionAttrs& attrs, ValueRef sinks = {});
 // x times the entry of `table` [max_context, 1] at each row's position.
 [[nodiscard]] ValueRef ScaleByPosition(const Builder& b, ValueRef x, ValueRef table);
-// Each head's columns of x times transpose(its matrix of `weight` [heads, N, K]); `segments` cut K.
+// Each head's columns of x times transpose(its matrix of `weight` [heads, N, K]); `segments` cut K, as in MatMul.
 [[nodiscard]] ValueRef HeadMatMul(const Builder& b, ValueRef x, ValueRef weight, const Segments& segments);
 // For each of attrs.heads heads its columns of `x`, then those of `y`, or all of `y` where attrs.is_shared.
 [[nodiscard]] ValueRef HeadConcat(const Builder& b, ValueRef x, ValueRef y, const HeadAttrs& attrs);

@@ -1,5 +1,7 @@
 #include "graph/graph.h"
 
+#include <algorithm>
+
 namespace intaglio::graph {
 
 std::string_view Name(Op op) {
@@ -9,6 +11,11 @@ std::string_view Name(Op op) {
 #undef INTAGLIO_OP
   };
   return kNames[static_cast<size_t>(op)];
+}
+
+Segments AlignSegments(Segments segments, int64_t unit_k) {
+  for (int64_t& border : segments) border = std::min(segments.back(), (border + unit_k - 1) / unit_k * unit_k);
+  return segments;
 }
 
 int64_t WeightSource::rows() const {

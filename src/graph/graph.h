@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -85,7 +86,15 @@ struct Weight {
   std::vector<WeightSource> sources;                      // empty for a constant
   float add = 0.0f;                                       // added to every element (Gemma stores its norm weights minus one)
   std::shared_ptr<const std::vector<float>> constant{};   // computed at export (rotary tables); shared by all graphs
+  DType dtype = DType::kF32;                              // as it is stored for kernels; of matrices alone it is another than f32
+  int64_t unit_k = 1;                                     // segments of its K begin at multiples of this
 };
+// What a matrix is stored as, decided when a layer declares it.
+struct WeightFormat {
+  DType dtype = DType::kF32;
+  int64_t unit_k = 1;
+};
+using FormatPolicy = std::function<WeightFormat(const Weight&)>;
 // A layer's KV cache, as the attention that uses it declares it.
 struct KvCache {
   int32_t layer = 0;
@@ -271,6 +280,7 @@ struct Graph {
   Phase phase = Phase::kContextEncoding;
   int64_t rows = 0, outputs = 0, max_context = 0;
   RankPlace place;   // whose graph this is
+  FormatPolicy formats;   // of the matrices that are declared; none: f32
   ExpertDispatch expert_dispatch = ExpertDispatch::kAuto;
   // Where rotary frequencies change with the length of a sequence: one of more than this many positions is rotated with the rows of
   // rope_rows, which the runtime fills: a short sequence's position, or rope_switch + a long one's. 0: they never change.
@@ -292,5 +302,7 @@ struct Graph {
 };
 
 [[nodiscard]] std::string_view Name(Op op);
+// Each border at the next multiple of `unit_k`, but not beyond the last one, which stays.
+[[nodiscard]] Segments AlignSegments(Segments segments, int64_t unit_k);
 
 }  // namespace intaglio::graph

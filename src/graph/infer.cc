@@ -35,7 +35,7 @@ std::vector<Value> InferMatMul(const Rule& rule) {
   const Shape& x = rule.Matrix(0, "x");
   const Weight& weight = rule.WeightOf(1, Layout::kMatmul, "weight");
   rule.Check(weight.shape.size() == 2 && weight.shape[1] == x[1], "weight has shape ", weight.shape, ", x has shape ", x);
-  CheckSegments(rule, attrs.segments, x[1]);
+  CheckSegmentsOf(rule, attrs.segments, weight);
   CheckLeaves(rule, attrs.segments, attrs.leaves);
   rule.Check(attrs.leaves == kNumSegments || (!attrs.has_bias && !attrs.has_residual), "a part of a sum has a bias or a residual");
   const Shape out{x[0], weight.shape[0]};
@@ -190,6 +190,11 @@ std::vector<Value> InferSample(const Rule& rule) {
 }
 
 }  // namespace
+
+void CheckSegmentsOf(const Rule& rule, const Segments& segments, const Weight& weight) {
+  CheckSegments(rule, segments, weight.shape.back());
+  rule.Check(AlignSegments(segments, weight.unit_k) == segments, "has segments within the units of ", weight.unit_k, " columns of ", weight.name);
+}
 
 void CheckSegments(const Rule& rule, const Segments& segments, int64_t k) {
   rule.Check(segments.front() == 0, "segments start at ", segments.front(), ", expected 0");

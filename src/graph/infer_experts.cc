@@ -47,7 +47,7 @@ std::vector<Value> InferExpertMatMul(const Rule& rule) {
   rule.Check(weight.shape[0] == attrs.end_expert() - attrs.first_expert && weight.shape[2] == x[1], "weight has shape ", weight.shape,
              ", x has shape ", x, ", experts are ", attrs.first_expert, " to ", attrs.end_expert());
   CheckOffsets(rule, 2, attrs.num_experts);
-  CheckSegments(rule, attrs.segments, x[1]);
+  CheckSegmentsOf(rule, attrs.segments, weight);
   CheckLeaves(rule, attrs.segments, attrs.leaves);
   rule.Check(attrs.leaves == kNumSegments || !attrs.has_bias, "a part of a sum has a bias");
   if (attrs.has_bias) {
@@ -81,7 +81,7 @@ std::vector<Value> InferHeadMatMul(const Rule& rule) {
   const Weight& weight = rule.WeightOf(1, Layout::kExperts, "weight");
   rule.Check(attrs.heads >= 1 && weight.shape[0] == attrs.heads && weight.shape[2] * attrs.heads == x[1], "weight has shape ", weight.shape,
              ", x has shape ", x, " of ", attrs.heads, " heads");
-  CheckSegments(rule, attrs.segments, weight.shape[2]);
+  CheckSegmentsOf(rule, attrs.segments, weight);
   return Like({x[0], attrs.heads * weight.shape[1]});
 }
 

@@ -83,6 +83,8 @@ inline std::vector<Value> Like(Shape shape, DType dtype = DType::kF32) { return 
 
 // Segments ascend from 0 to `k`.
 void CheckSegments(const Rule& rule, const Segments& segments, int64_t k);
+// The same of a matrix' K, and that they begin at its units.
+void CheckSegmentsOf(const Rule& rule, const Segments& segments, const Weight& weight);
 void CheckAscending(const Rule& rule, const Segments& segments);
 // `leaves` is a power of two up to 8, and segments past it are empty.
 void CheckLeaves(const Rule& rule, const Segments& segments, int64_t leaves);

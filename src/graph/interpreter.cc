@@ -365,9 +365,12 @@ void Run::Execute(const Node& node) {
 
 }  // namespace
 
-Interpreter::Interpreter(const Graph& graph, const ReadTensor& read) : graph_(graph) {
+Interpreter::Interpreter(const Graph& graph, const ReadTensor& read, const RoundWeight& round) : graph_(graph) {
   Verify(graph, "handing it to the interpreter");
-  for (const Weight& weight : graph.weights) weights_.push_back(LoadWeight(weight, read));
+  for (const Weight& weight : graph.weights) {
+    weights_.push_back(LoadWeight(weight, read));
+    if (round && weight.dtype != DType::kF32) round(weight, weights_.back());
+  }
 }
 
 std::vector<Buffer> Interpreter::Run(const StepInputs& step, KvState& kv, const RankExchange& exchange) const {

@@ -44,9 +44,11 @@ class Interpreter {
  public:
   // The elements of a tensor of the checkpoint, row-major.
   using ReadTensor = std::function<std::vector<float>(const std::string& name)>;
+  // Replaces a matrix' elements by what its format holds of them.
+  using RoundWeight = std::function<void(const Weight& weight, std::span<float> elements)>;
 
-  // Verifies the graph and reads its weights. `graph` outlives the interpreter. Throws Error kDataLoss for a tensor of another size.
-  Interpreter(const Graph& graph, const ReadTensor& read);
+  // Verifies the graph and reads its weights, which are the checkpoint's unless they are rounded. `graph` outlives the interpreter. Throws Error kDataLoss for a tensor of another size.
+  Interpreter(const Graph& graph, const ReadTensor& read, const RoundWeight& round = {});
 
   // Runs one step and returns every value by id. Sample gives the most likely id (the lowest on a tie); its logprobs stay zero.
   // A rank's `kv` has its own heads only; rows of experts that it does not have, and of other ranks' shares, are not numbers.

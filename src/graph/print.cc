@@ -134,6 +134,7 @@ struct AttrsPrinter {
 
 void PrintWeight(std::ostream& out, const Weight& weight) {
   out << "  " << weight.name << ' ' << weight.shape << ' ' << Name(weight.layout);
+  if (IsQuantized(weight.dtype)) out << ' ' << weight.dtype;
   if (weight.add != 0) out << " + " << Exact(weight.add);
   if (weight.sources.empty()) out << " constant";
   constexpr size_t kMostShown = 3;   // of the many that a stack of experts has

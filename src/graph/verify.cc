@@ -59,6 +59,9 @@ void CheckWeight(const Weight& weight) {
   Check(weight.layout != Layout::kMatmul || weight.shape.size() == 2, "matmul weight ", weight.name, " has shape ", weight.shape);
   Check(weight.layout != Layout::kExperts || weight.shape.size() == 3, "expert weight ", weight.name, " has shape ", weight.shape);
   Check(weight.layout != Layout::kVector || weight.shape.size() == 1, "vector weight ", weight.name, " has shape ", weight.shape);
+  const bool is_matrix = weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts;
+  Check(weight.unit_k >= 1 && (is_matrix || weight.dtype == DType::kF32), "weight ", weight.name, " is stored as ", Name(weight.dtype),
+        " in units of ", weight.unit_k);
   if (weight.constant != nullptr) {
     Check(weight.sources.empty(), "constant ", weight.name, " also has sources");
     Check(static_cast<int64_t>(weight.constant->size()) == weight.shape.num_elements(), "constant ", weight.name, " has ", weight.constant->size(),

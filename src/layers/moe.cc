@@ -254,7 +254,7 @@ class Experts {
   // The last operand, a bias, may be null.
   [[nodiscard]] ValueRef MatMul(std::string_view scope, std::vector<ValueRef> operands, const OwnSum& sum) const {
     ExpertAttrs attrs = OfOwnExperts();
-    attrs.segments = sum.segments, attrs.leaves = sum.leaves;
+    attrs.segments = graph::AlignSegments(sum.segments, operands[1].weight().unit_k), attrs.leaves = sum.leaves;
     attrs.has_bias = operands.back().graph != nullptr;
     if (!attrs.has_bias) operands.pop_back();
     return b_.In(scope).Emit(Op::kExpertMatMul, operands, attrs).front();

@@ -61,6 +61,7 @@ class DecoderModel final : public Model {
     graph.capacity_factor = sizes.capacity_factor;
     graph.expert_dispatch = sizes.expert_dispatch;
     graph.place = sizes.place;
+    graph.formats = sizes.formats;
     const Builder root(graph), model = options_.has_prefix ? root.In("model") : root;
     ValueRef x = root.Probe("hidden.embed", Embed(model));
     for (size_t i = 0; i < config_.layers.size(); ++i) {
@@ -76,6 +77,7 @@ class DecoderModel final : public Model {
     Require(graph.states.empty() || !graph.rope_follows_length, ErrorCode::kUnsupported, "config.json: rope_type \"dynamic\" is not supported for ",
             config_.model_type);
     ShareConstants(graph);
+    graph.formats = {};   // every weight has its own by now
     graph::Verify(graph, "building");
     return graph;
   }

@@ -20,6 +20,7 @@ struct GraphSizes {
   double capacity_factor = 0;   // Graph::capacity_factor
   graph::RankPlace place{};     // whose graph it is
   graph::ExpertDispatch expert_dispatch = graph::ExpertDispatch::kAuto;   // of ranks that share out experts
+  graph::FormatPolicy formats{};   // of matrices; none: f32
 };
 
 // What config.json leaves open.

@@ -155,7 +155,7 @@ void RunFixture(const Capture& capture, const ParityOptions& options, ParityRepo
   const fs::path bundle = temporary.path() / "bundle";
   Export({.source = capture.folder,
           .output = bundle,
-          .dtype = options.dtype,
+          .weights = options.dtype,
           .max_context = 0,
           .max_batch = 2,
           .prefill_buckets = capture.is_embedder() ? std::vector<int32_t>() : std::vector<int32_t>{16},

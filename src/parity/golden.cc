@@ -50,7 +50,7 @@ size_t ParseProbedPrompt(const std::string& name, size_t num_prompts, const std:
 }  // namespace
 
 bool IsExactFor(const Golden& golden, std::string_view weight_dtype) {
-  return golden.compute_dtype == "float32" && (weight_dtype == "f32" || golden.stored_dtype == "bfloat16");
+  return golden.compute_dtype == "float32" && (weight_dtype == "f32" || (weight_dtype == "bf16" && golden.stored_dtype == "bfloat16"));
 }
 
 std::filesystem::path WithoutSlash(const std::filesystem::path& folder) {

@@ -9,6 +9,7 @@
 #include "checkpoint/safetensors.h"
 #include "compiler/lower_cpu.h"
 #include "compiler/pipeline.h"
+#include "compiler/weight_formats.h"
 #include "compiler/weight_packer.h"
 #include "intaglio/parity.h"
 #include "kernels/isa.h"
@@ -49,10 +50,10 @@ MappedFile PackToMemory(const WeightLayout& layout, const Checkpoint& checkpoint
 
 // The module as a bundle of one plan that was never written: one slot, steps of graph.rows rows.
 bundle::Bundle Compile(const Graph& graph, const Checkpoint& checkpoint, DType dtype) {
-  const WeightLayout weights = compiler::PlaceWeights({&graph, 1}, dtype);
+  const WeightLayout weights = compiler::PlaceWeights({&graph, 1});
   const compiler::KvLayout kv = compiler::PlaceKvCache(graph, {.max_context = graph.max_context, .max_slots = 1, .largest_step = graph.rows});
   bundle::Bundle bundle;
-  bundle.manifest.weight_dtype = dtype;
+  bundle.manifest.weight_format = Name(dtype);
   bundle.manifest.vocab_size = graph.value(graph.logits).shape[1];
   bundle.manifest.max_context = graph.max_context;
   bundle.manifest.max_slots = 1;
@@ -147,7 +148,9 @@ std::unique_ptr<Module> BuildModule(const ModuleSpec& spec) {
   Require(spec.max_tokens >= 1 && spec.rows >= 1, ErrorCode::kInvalidArgument, "module: ", spec.max_tokens, " tokens in steps of ", spec.rows);
   const int64_t max_tokens = std::min(spec.max_tokens, model->max_position()), rows = std::min<int64_t>(spec.rows, max_tokens);
   const ModuleEnds ends = parity::EndsOf(spec.kind, spec.layer, model->num_layers());
-  Graph graph = parity::CutModule(model->Build({.phase = Phase::kContextEncoding, .rows = rows, .outputs = rows, .max_context = max_tokens}), ends);
+  Graph graph = parity::CutModule(model->Build({.phase = Phase::kContextEncoding, .rows = rows, .outputs = rows, .max_context = max_tokens,
+                                                   .formats = compiler::EveryMatrixAs(ParseDType(spec.dtype))}),
+                                     ends);
   compiler::RunPipeline(graph, {.keep_probes = true});
   compiler::CheckSources(graph, *checkpoint);
   return std::make_unique<CompiledModule>(ends, Compile(graph, *checkpoint, ParseDType(spec.dtype)), spec);

@@ -59,7 +59,8 @@ std::vector<int32_t> ParsePlainIds(std::string_view text, const std::string& whe
 void ExportReference(const ExportOptions& made_by, const fs::path& output) {
   ExportOptions options = made_by;
   options.output = output;
-  options.dtype = "f32";
+  options.weights = options.kv_dtype = "f32";
+  options.group = 0, options.keep.clear(), options.dequantize = false;
   options.max_batch = 1, options.batch_buckets = {1}, options.speculation = 0;
   options.tp_degree = 1, options.ep_degree = 0, options.expert_dispatch.clear();
   options.capacity_factor = 0;

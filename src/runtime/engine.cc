@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/cpus.h"
 #include "base/fail.h"
+#include "bundle/costs.h"
 #include "kernels/params.h"
 #include "runtime/batch.h"
 #include "runtime/kv_cache.h"
@@ -88,13 +90,14 @@ ModelInfo MakeInfo(const bundle::Manifest& manifest, kernels::Isa isa, int num_t
   info.architecture = manifest.architecture;
   info.source = manifest.source;
   info.numerics = manifest.numerics;
-  info.weight_dtype = Name(manifest.weight_dtype);
+  info.weight_dtype = manifest.weight_format;
   info.isa = Name(isa);
   info.vocab_size = manifest.vocab_size;
   info.hidden_size = manifest.hidden_size;
   info.num_layers = manifest.num_layers;
   info.max_context = manifest.max_context;
   info.embedding_dim = manifest.embedding ? manifest.embedding->dim : 0;
+  info.is_recurrent = !manifest.states.empty();
   info.needs_whole_sequences = manifest.embedding && manifest.embedding->needs_whole_sequences;
   info.max_slots = manifest.max_slots;
   info.speculation = manifest.speculation;
@@ -124,6 +127,7 @@ class BundleEngine final : public Engine {
         batch_(MaxRows(bundle_.plans), MaxOutputs(bundle_.plans)),
         device_(runtime::MakeDevice(bundle_, isa, options)),
         info_(MakeInfo(bundle_.manifest, isa, device_->num_threads())),
+        costs_(bundle::FindCosts(bundle_.path, CpuModel(), info_.isa, info_.threads)),
         is_in_step_(static_cast<size_t>(info_.max_slots)),
         outputs_(static_cast<size_t>(MaxOutputs(bundle_.plans))) {
     for (StepOutput& output : outputs_) output.top.reserve(kMaxLogprobs);
@@ -132,6 +136,7 @@ class BundleEngine final : public Engine {
   }
 
   const ModelInfo& info() const override { return info_; }
+  const std::optional<CostTable>& costs() const override { return costs_; }
 
   std::optional<int32_t> AcquireSlot() override {
     const std::optional<int32_t> slot = kv_.Acquire();
@@ -355,6 +360,7 @@ class BundleEngine final : public Engine {
   runtime::Batch batch_;
   std::unique_ptr<runtime::Device> device_;  // refers to bundle_
   ModelInfo info_;
+  std::optional<CostTable> costs_;
   std::vector<uint8_t> is_in_step_;          // per slot, while a step is checked
   std::vector<StepOutput> outputs_;
   std::vector<Part> parts_, later_parts_;    // of the step under way

@@ -1,6 +1,7 @@
 #include "intaglio/inspect.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <sstream>
 #include <tuple>
@@ -8,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "base/strings.h"
 #include "bundle/bundle.h"
+#include "bundle/costs.h"
 #include "kernels/attention_table.h"
 #include "kernels/kv_layout.h"
 #include "runtime/labelled_text.h"
@@ -27,12 +29,27 @@ std::string Right(const std::string& text) { return std::string(text.size() < kN
 
 std::string Bytes(uint64_t bytes) { return StrCat(Right(FormatBytes(bytes)), "  (", bytes, " bytes)"); }
 
+// " (q5_0 170.2 MiB, q8_0 …)": of matrices that are stored in groups, by size; empty where none is.
+std::string Formats(const Manifest& m) {
+  std::map<DType, uint64_t> bytes;
+  for (const bundle::WeightEntry& weight : m.weights) {
+    if (weight.layout == "matmul" || weight.layout == "experts") bytes[weight.dtype] += weight.bytes;
+  }
+  if (std::ranges::none_of(bytes, [](const auto& entry) { return IsQuantized(entry.first); })) return "";
+  std::vector<std::pair<uint64_t, DType>> by_size;
+  for (const auto& [dtype, size] : bytes) by_size.emplace_back(size, dtype);
+  std::ranges::sort(by_size, std::greater());
+  std::vector<std::string> parts;
+  for (const auto& [size, dtype] : by_size) parts.push_back(StrCat(dtype, ' ', FormatBytes(size)));
+  return StrCat(" (", Join(parts), ')');
+}
+
 void DescribeModel(const Bundle& bundle, LabelledText& text) {
   const Manifest& m = bundle.manifest;
   text.Heading(bundle.path.string());
   text.Line("model", m.architecture, " (", m.model_type, "), from ", m.source);
   text.Line("written by", "intaglio ", m.compiler_version, ", bundle format ", m.format_version);
-  text.Line("weights", Name(m.weight_dtype), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
+  text.Line("weights", m.weight_format, Formats(m), ", ", m.numerics, " numerics, TP ", m.tp_degree, ", EP ", m.ep_degree);
   text.Line("shape", m.num_layers, " layers, hidden size ", m.hidden_size, ", vocabulary of ", m.vocab_size);
   text.Line("context", m.max_context, " tokens, ", m.max_slots, m.max_slots == 1 ? " slot" : " slots");
   if (m.embedding) {
@@ -150,6 +167,20 @@ void DescribeParity(const Manifest& m, LabelledText& text) {
   }
 }
 
+// What bench --all --store measured, a line for each graph of each machine.
+void DescribeCosts(const std::vector<CostTable>& tables, LabelledText& text) {
+  for (const CostTable& table : tables) {
+    text.Heading(
+        StrCat("Cost of a step, in milliseconds: ", table.cpu, ", ", table.isa, ", ", table.threads, table.threads == 1 ? " thread" : " threads"));
+    std::map<std::pair<StepKind, int32_t>, std::string> lines;
+    for (const StepCost& cost : table.steps) {
+      std::string& line = lines[{cost.kind, cost.rows}];
+      line += StrCat(line.empty() ? "" : ", ", cost.seconds * 1e3, " at depth ", cost.depth);
+    }
+    for (const auto& [graph, line] : lines) text.Line(StrCat(Name(graph.first), ", ", graph.second), line);
+  }
+}
+
 // What `describe` says of a rank, after its number where there are several.
 template <typename Describe>
 std::string OfEachRank(const std::vector<Bundle>& ranks, const Describe& describe) {
@@ -203,7 +234,8 @@ std::string Json(const Bundle& bundle) {
     plans.push_back(StrCat(R"({"phase": ")", Name(plan.phase), R"(", "rows": )", plan.rows, R"(, "outputs": )", plan.outputs, R"(, "calls": )",
                            plan.calls.size(), R"(, "arena_bytes": )", plan.arena_bytes, '}'));
   }
-  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), "]}\n");
+  return StrCat(R"({"manifest": )", ToJson(bundle.manifest), R"(, "plans": [)", Join(plans), R"(], "costs": )",
+                bundle::ToJson(ReadCosts(bundle.path)), "}\n");
 }
 
 std::string Summary(const std::vector<Bundle>& ranks) {
@@ -214,6 +246,7 @@ std::string Summary(const std::vector<Bundle>& ranks) {
   DescribeKvCache(bundle.manifest, text);
   DescribeGraphs(ranks, text);
   DescribeParity(bundle.manifest, text);
+  DescribeCosts(ReadCosts(bundle.path), text);
   DescribeFiles(bundle.manifest, text);
   return std::move(text).str();
 }

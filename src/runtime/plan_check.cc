@@ -100,11 +100,12 @@ class CallChecker {
   // The reader of bundles cannot tell packed weights, which are padded to whole blocks, from plain ones.
   void CheckPacked(const Operand& weight) const {
     constexpr int64_t kMaxSide = int64_t{1} << 30;  // keeps PackedBytes within 64 bits
-    const bool is_weight = (weight.dtype == DType::kF32 || weight.dtype == DType::kBF16) && weight.rows > 0 && weight.rows <= kMaxSide &&
-                           weight.cols > 0 && weight.cols <= kMaxSide;
+    const bool has_packing = weight.dtype == DType::kF32 || weight.dtype == DType::kBF16 || IsQuantized(weight.dtype);
+    const bool is_weight = has_packing && weight.rows > 0 && weight.rows <= kMaxSide && weight.cols > 0 && weight.cols <= kMaxSide;
     Require(is_weight, "has no packed weight, but ", Name(weight.dtype), ' ', weight.rows, " x ", weight.cols);
     const auto bytes = static_cast<uint64_t>(kernels::PackedBytes(weight.rows, weight.cols, weight.dtype));
-    Require(weight.bytes >= bytes, "has ", weight.bytes, " bytes of packed weight, ", weight.rows, " x ", weight.cols, " takes ", bytes);
+    Require(IsQuantized(weight.dtype) ? weight.bytes == bytes : weight.bytes >= bytes, "has ", weight.bytes, " bytes of packed weight, ", weight.rows,
+            " x ", weight.cols, " takes ", bytes);
   }
 
   void CheckKvCache(const Operand& cache) const {

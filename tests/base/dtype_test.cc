@@ -39,6 +39,27 @@ TEST(F16, EveryBitPatternHasTheValueOfItsDefinition) {
   }
 }
 
+TEST(F16, EveryBitPatternSurvivesWideningAndRounding) {
+  for (uint32_t bits = 0; bits < 1 << 16; ++bits) {
+    const float value = F16ToF32(static_cast<uint16_t>(bits));
+    const uint16_t back = F32ToF16(value);
+    ASSERT_TRUE(std::isnan(value) ? std::isnan(F16ToF32(back)) : back == bits) << bits;
+  }
+}
+
+TEST(F16, RoundsToTheNearestAndTiesToEven) {
+  constexpr uint32_t kInfinityBits = 0x7c00;
+  for (uint32_t bits = 0; bits < kInfinityBits; ++bits) {
+    const float below = F16ToF32(static_cast<uint16_t>(bits)),
+                above = bits + 1 == kInfinityBits ? 65536.0f : F16ToF32(static_cast<uint16_t>(bits + 1));
+    const float middle = (below + above) / 2;
+    ASSERT_EQ(F32ToF16(middle), bits + bits % 2) << bits;
+    ASSERT_EQ(F32ToF16(std::nextafter(middle, 0.0f)), bits) << bits;
+    ASSERT_EQ(F32ToF16(-std::nextafter(middle, kInfinity)), (bits + 1) | 0x8000u) << bits;
+  }
+  EXPECT_EQ(F32ToF16(std::numeric_limits<float>::max()), kInfinityBits);
+}
+
 TEST(Bf16, EveryBitPatternSurvivesWideningAndRounding) {
   for (uint32_t bits = 0; bits < 1 << 16; ++bits) {
     const float value = Bf16ToF32(static_cast<uint16_t>(bits));

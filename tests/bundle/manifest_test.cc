@@ -136,6 +136,26 @@ TEST(Manifest, KeepsTheVerdictOfAGate) {
   EXPECT_EQ(ToJson(ManifestFromJson(ToJson(manifest), "manifest.json")), ToJson(manifest));
 }
 
+TEST(Manifest, KeepsWhatATextSaid) {
+  Manifest manifest = FullManifest();
+  manifest.parity =
+      ParityGate{.capture = "book.txt", .capture_digest = "0123", .isa = "avx2", .divergence_mean = 0.1, .divergence_worst = 2, .checks = {}};
+  manifest.parity->text = TextAccuracy{.bundle = "a",
+                                       .reference = "b",
+                                       .context = 512,
+                                       .windows = 3,
+                                       .tokens = 765,
+                                       .kl_p99 = 1.5,
+                                       .top1_agreement = 0.9,
+                                       .perplexity = 21,
+                                       .reference_perplexity = 20};
+  const TextAccuracy text = ManifestFromJson(ToJson(manifest), "manifest.json").parity.value().text.value();
+  EXPECT_EQ(text.kl_mean, 0.1);
+  EXPECT_EQ(text.kl_worst, 2);
+  EXPECT_EQ(text.perplexity_ratio(), 1.05);
+  EXPECT_EQ(ToJson(ManifestFromJson(ToJson(manifest), "manifest.json")), ToJson(manifest));
+}
+
 TEST(ManifestFromJson, RefusesAVerdictThatIsNone) {
   Manifest manifest = FullManifest();
   manifest.parity = ParityGate{.is_ok = true, .capture = "c", .capture_digest = "d", .isa = "scalar", .checks = {{.kind = "hidden", .is_ok = true}}};

@@ -1,5 +1,6 @@
 """intaglio bench: what it reports and refuses. Nothing here depends on how fast the machine is."""
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -8,7 +9,7 @@ import pytest
 from conftest import BINARY, FIXTURES, intaglio
 
 FIGURES = ["load_s", "first_token_s", "prefill_tokens_per_s", "decode_tokens_per_s", "peak_rss_bytes"]
-LIMITS = ["read_bytes_per_s"]
+LIMITS = ["read_bytes_per_s", "int8_operations_per_s"]
 SHARES = ["decode_share_of_read_bandwidth", "prefill_share_of_fma_peak"]
 SMALL = ["--prefill", "20", "--decode", "3", "--repeat", "2"]
 
@@ -25,6 +26,38 @@ def test_each_figure_has_its_median_within_its_spread(llama):
     for key in FIGURES + LIMITS + SHARES:
         least, most = out[key]["spread"]
         assert 0 < least <= out[key]["median"] <= most, key
+
+
+def test_float_weights_have_no_share_of_the_int8_peak(llama):
+    assert bench(llama, *SMALL)["prefill_share_of_int8_peak"] is None
+
+
+def test_all_times_every_graph_at_every_depth(llama):
+    out = bench(llama, "--all", "--depths", "0,100", "--repeat", "2", "--threads", "1")
+    assert (out["model"], out["threads"], out["repeat"]) == ("llama-tiny", 1, 2)
+    steps = {(step["phase"], step["sequences"], step["rows"], step["depth"]) for step in out["steps"]}
+    assert steps == {("context_encoding", 1, rows, depth) for rows in (16, 64, 256) for depth in (0, 100)} | {
+        ("token_generation", batch, batch, depth) for batch in (1, 2) for depth in (0, 100)}
+    for step in out["steps"]:
+        least, most = step["seconds"]["spread"]
+        assert 0 < least <= step["seconds"]["median"] <= most
+
+
+def test_a_cost_table_can_be_kept_in_the_bundle(silent_llama, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(silent_llama, bundle)
+    assert json.loads(intaglio("inspect", bundle, "--json").stdout)["costs"]["tables"] == []
+    for threads in ("1", "2", "2"):
+        result = intaglio("bench", bundle, "--all", "--store", "--depths", "0", "--repeat", "1", "--threads", threads)
+        assert result.returncode == 0, result.stderr
+    assert "Stored in" in result.stdout
+    tables = json.loads(intaglio("inspect", bundle, "--json").stdout)["costs"]["tables"]
+    assert [table["threads"] for table in tables] == [1, 2]
+    assert "Cost of a step, in milliseconds" in intaglio("inspect", bundle).stdout
+    (bundle / "costs.json").write_text("{}")
+    refused = intaglio("run", bundle, "--input-ids", "1")
+    assert refused.returncode == 1
+    assert "costs.json" in refused.stderr
 
 
 def test_what_was_measured_is_named(llama):
@@ -64,6 +97,7 @@ def test_experts_have_speeds_and_no_shares(tmp_path):
         (["--depth", "450", "--decode", "63"], ["513", "512", "--max-context"]),
         (["--depth", "2147483647"], ["2147483711", "512"]),
         (["--batch", "3"], ["--batch 3", "2 sequences", "--max-batch"]),
+        (["--all", "--depths", "0,513"], ["513", "512"]),
     ],
 )
 def test_errors_name_the_option_and_the_way_out(llama, arguments, words):
@@ -80,7 +114,8 @@ def test_a_bundle_that_embeds_is_refused(tmp_path):
     assert "embeds" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["bundle", "--repeat", "0"], ["bundle", "--depth", "-1"], ["bundle", "--decode", "0"]])
+@pytest.mark.parametrize("arguments", [[], ["bundle", "--repeat", "0"], ["bundle", "--depth", "-1"], ["bundle", "--decode", "0"],
+                                       ["bundle", "--store"], ["bundle", "--all", "--batch", "2"]])
 def test_wrong_usage_exits_with_2(arguments):
     assert intaglio("bench", *arguments).returncode == 2
 

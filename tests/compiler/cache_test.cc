@@ -73,7 +73,10 @@ TEST_F(CacheTest, EveryOptionThatDecidesBytesChangesTheKey) {
     return cache_.LookUp(changed).key != cache_.LookUp(options_).key;
   };
   EXPECT_TRUE(changes([](ExportOptions& o) { o.task = "generate"; }));
-  EXPECT_TRUE(changes([](ExportOptions& o) { o.dtype = "bf16"; }));
+  EXPECT_TRUE(changes([](ExportOptions& o) { o.weights = "bf16"; }));
+  EXPECT_TRUE(changes([](ExportOptions& o) { o.group = 64; }));
+  EXPECT_TRUE(changes([](ExportOptions& o) { o.keep = {"lm_head=int8"}; }));
+  EXPECT_TRUE(changes([](ExportOptions& o) { o.dequantize = true; }));
   EXPECT_TRUE(changes([](ExportOptions& o) { o.kv_dtype = "bf16"; }));
   EXPECT_TRUE(changes([](ExportOptions& o) { o.max_context = 64; }));
   EXPECT_TRUE(changes([](ExportOptions& o) { o.max_batch = 2; }));

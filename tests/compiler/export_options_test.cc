@@ -13,7 +13,7 @@ using Buckets = std::vector<int32_t>;
 // llama-tiny: f32, at most 512 positions.
 ResolvedOptions ResolveFor(const ExportOptions& options, const char* fixture_name = "llama-tiny") {
   const FixtureModel fixture(fixture_name);
-  return Resolve(options, *fixture.model, *fixture.checkpoint);
+  return Resolve(options, *fixture.model);
 }
 
 template <typename Change>
@@ -27,21 +27,11 @@ bool Contains(const std::string& text, std::string_view part) { return text.find
 
 TEST(Resolve, FillsInDefaults) {
   const ResolvedOptions resolved = ResolveFor({});
-  EXPECT_EQ(resolved.dtype, DType::kF32);
   EXPECT_EQ(resolved.max_context, 512);
   EXPECT_EQ(resolved.max_slots, 4);
   EXPECT_EQ(resolved.speculation, 0);
   EXPECT_EQ(resolved.prefill_buckets, (Buckets{16, 64, 256}));
   EXPECT_EQ(resolved.batch_buckets, (Buckets{1, 2, 4}));
-}
-
-TEST(Resolve, KeepsBf16CheckpointsBf16UnlessToldOtherwise) {
-  EXPECT_EQ(ResolveFor({}, "llama-bf16-tiny").dtype, DType::kBF16);
-  ExportOptions options;
-  options.dtype = "f32";
-  EXPECT_EQ(ResolveFor(options, "llama-bf16-tiny").dtype, DType::kF32);
-  options.dtype = "bf16";
-  EXPECT_EQ(ResolveFor(options).dtype, DType::kBF16);
 }
 
 TEST(Resolve, SortsBucketsAndDropsTwins) {
@@ -65,7 +55,6 @@ TEST(Resolve, MaxBatchIsTheLargestBatchBucket) {
 }
 
 TEST(Resolve, NamesTheOptionThatCannotBe) {
-  EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.dtype = "f64"; }), "--dtype f64"));
   EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.max_context = 513; }), "own limit of 512"));
   EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.max_context = -1; }), "--max-context -1"));
   EXPECT_TRUE(Contains(ErrorOf([](ExportOptions& o) { o.max_batch = -1; }), "--max-batch -1"));
@@ -93,7 +82,7 @@ TEST(Resolve, ExpertsExchangeOnlyBetweenRanksThatHaveThemWhole) {
 
 TEST(GraphsOf, HasAGraphForEachPhaseAndBucket) {
   const std::vector<models::GraphSizes> graphs =
-      GraphsOf({.dtype = DType::kF32, .max_context = 100, .max_slots = 24, .speculation = 3, .prefill_buckets = {8, 64}, .batch_buckets = {1, 24}});
+      GraphsOf({.max_context = 100, .max_slots = 24, .speculation = 3, .prefill_buckets = {8, 64}, .batch_buckets = {1, 24}});
   std::vector<std::vector<int64_t>> sizes;
   for (const models::GraphSizes& graph : graphs) sizes.push_back({static_cast<int64_t>(graph.phase), graph.rows, graph.outputs});
   EXPECT_EQ(sizes, (std::vector<std::vector<int64_t>>{{0, 8, 8}, {0, 64, 24}, {1, 1, 1}, {1, 24, 24}, {2, 4, 4}, {2, 96, 96}}));

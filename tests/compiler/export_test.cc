@@ -53,11 +53,11 @@ TEST_P(EachExport, GivesABundleThatOpensAndIsWhatItReports) {
   for (const char* dtype : {"f32", "bf16"}) {
     const TemporaryFolder folder;
     ExportOptions options = OptionsFor(FixturePath(GetParam()), folder.path() / "b");
-    options.dtype = dtype;
+    options.weights = dtype;
     const ExportReport report = Export(options);
     const Bundle bundle = Bundle::Open(folder.path() / "b");
     EXPECT_EQ(bundle.plans.size(), 5u);
-    EXPECT_EQ(Name(bundle.manifest.weight_dtype), dtype);
+    EXPECT_EQ(bundle.manifest.weight_format, dtype);
     EXPECT_EQ(report.weights_bytes, fs::file_size(folder.path() / "b" / "weights.rank0.bin"));
     EXPECT_EQ(report.kv_cache_bytes, bundle.manifest.memory.kv_cache);
     EXPECT_EQ(report.arena_bytes, std::ranges::max(bundle.plans, {}, &bundle::Plan::arena_bytes).arena_bytes);

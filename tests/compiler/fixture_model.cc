@@ -22,8 +22,8 @@ FixtureModel::FixtureModel(const std::string& name)
     : checkpoint(checkpoint::Checkpoint::Open(FixturePath(name))),
       model(models::ParseModel(checkpoint::HfConfig::Parse(checkpoint->config_json(), name))) {}
 
-graph::Graph FixtureModel::Build(Phase phase, int64_t rows, int64_t outputs) const {
-  return model->Build({.phase = phase, .rows = rows, .outputs = outputs, .max_context = 128});
+graph::Graph FixtureModel::Build(Phase phase, int64_t rows, int64_t outputs, const graph::FormatPolicy& formats) const {
+  return model->Build({.phase = phase, .rows = rows, .outputs = outputs, .max_context = 128, .formats = formats});
 }
 
 std::vector<float> FixtureModel::ReadTensor(const std::string& name) const {

@@ -18,7 +18,7 @@ inline constexpr const char* kFixtures[]{"llama-tiny", "llama-bf16-tiny", "llama
 
 struct FixtureModel {
   explicit FixtureModel(const std::string& name);
-  [[nodiscard]] graph::Graph Build(Phase phase, int64_t rows, int64_t outputs) const;
+  [[nodiscard]] graph::Graph Build(Phase phase, int64_t rows, int64_t outputs, const graph::FormatPolicy& formats = {}) const;
   [[nodiscard]] std::vector<float> ReadTensor(const std::string& name) const;
 
   std::unique_ptr<checkpoint::Checkpoint> checkpoint;

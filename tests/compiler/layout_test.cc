@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "compiler/pipeline.h"
+#include "compiler/weight_formats.h"
 #include "kernels/kv_layout.h"
 #include "kernels/pack.h"
 #include "tests/base/temporary_folder.h"
@@ -16,9 +17,9 @@ namespace {
 using graph::Graph;
 using graph::Layout;
 
-std::vector<Graph> TwoGraphs(const char* fixture_name) {
+std::vector<Graph> TwoGraphs(const char* fixture_name, const graph::FormatPolicy& formats = {}) {
   const FixtureModel fixture(fixture_name);
-  std::vector<Graph> graphs{fixture.Build(Phase::kContextEncoding, 16, 16), fixture.Build(Phase::kTokenGeneration, 2, 2)};
+  std::vector<Graph> graphs{fixture.Build(Phase::kContextEncoding, 16, 16, formats), fixture.Build(Phase::kTokenGeneration, 2, 2, formats)};
   for (Graph& graph : graphs) RunPipeline(graph, {});
   return graphs;
 }
@@ -33,7 +34,7 @@ Graph GraphWithCaches(const std::vector<int64_t>& windows) {
 
 TEST(PlaceWeights, GivesEveryWeightBytesOfItsOwnInOrder) {
   const std::vector<Graph> graphs = TwoGraphs("qwen2-tiny");
-  const WeightLayout layout = PlaceWeights(graphs, DType::kF32);
+  const WeightLayout layout = PlaceWeights(graphs);
   uint64_t end = 0;
   for (const PlacedWeight& placed : layout.weights) {
     EXPECT_GE(placed.offset, end) << placed.weight.name;
@@ -47,7 +48,7 @@ TEST(PlaceWeights, GivesEveryWeightBytesOfItsOwnInOrder) {
 }
 
 TEST(PlaceWeights, FollowsAStepsOrder) {
-  const WeightLayout layout = PlaceWeights(TwoGraphs("llama-untied-mqa-tiny"), DType::kF32);
+  const WeightLayout layout = PlaceWeights(TwoGraphs("llama-untied-mqa-tiny"));
   std::vector<std::string> order;
   for (const char* name : {"model.embed_tokens.weight", "model.layers.0.self_attn.qkv_proj.weight", "model.layers.0.self_attn.o_proj.weight",
                            "model.layers.0.mlp.gate_up_proj.weight", "model.layers.0.mlp.down_proj.weight",
@@ -60,7 +61,7 @@ TEST(PlaceWeights, FollowsAStepsOrder) {
 
 TEST(PlaceWeights, StoresATiedWeightOnce) {
   const auto num_tables = [](const char* fixture) {
-    const WeightLayout layout = PlaceWeights(TwoGraphs(fixture), DType::kF32);
+    const WeightLayout layout = PlaceWeights(TwoGraphs(fixture));
     return std::ranges::count_if(layout.weights, [](const PlacedWeight& placed) {
       return placed.weight.sources.size() == 1 && placed.weight.sources[0].shard == graph::Shard::kVocab;
     });
@@ -70,9 +71,9 @@ TEST(PlaceWeights, StoresATiedWeightOnce) {
 }
 
 TEST(PlaceWeights, NarrowsMatmulWeightsOnly) {
-  for (const PlacedWeight& placed : PlaceWeights(TwoGraphs("qwen2-tiny"), DType::kBF16).weights) {
+  for (const PlacedWeight& placed : PlaceWeights(TwoGraphs("qwen2-tiny", EveryMatrixAs(DType::kBF16))).weights) {
     const bool is_matmul = placed.weight.layout == Layout::kMatmul;
-    EXPECT_EQ(placed.dtype, is_matmul ? DType::kBF16 : DType::kF32) << placed.weight.name;
+    EXPECT_EQ(placed.weight.dtype, is_matmul ? DType::kBF16 : DType::kF32) << placed.weight.name;
     const auto bytes = is_matmul ? kernels::PackedBytes(placed.rows, placed.cols, DType::kBF16) : placed.rows * placed.cols * 4;
     EXPECT_EQ(placed.bytes, static_cast<uint64_t>(bytes)) << placed.weight.name;
   }

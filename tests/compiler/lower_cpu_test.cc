@@ -6,6 +6,7 @@
 #include <map>
 
 #include "compiler/pipeline.h"
+#include "compiler/weight_formats.h"
 #include "graph/infer.h"
 #include "kernels/params.h"
 #include "kernels/registry.h"
@@ -30,7 +31,7 @@ struct Lowered {
 
 Lowered Lower(Graph graph, bool keep_probes) {
   RunPipeline(graph, {.keep_probes = keep_probes});
-  const WeightLayout weights = PlaceWeights({&graph, 1}, DType::kF32);
+  const WeightLayout weights = PlaceWeights({&graph, 1});
   const KvLayout kv = PlaceKvCache(graph, {.max_context = graph.max_context, .max_slots = 3, .largest_step = graph.rows});
   Plan plan = LowerToCpu(graph, {.weights = weights, .kv = kv, .keep_probes = keep_probes});
   return {std::move(graph), std::move(plan)};
@@ -215,9 +216,9 @@ TEST(LowerToCpu, SlicesAndResidualsCostNoCopies) {
 
 TEST(LowerToCpu, NamesMatmulAndEmbeddingByTheirWeights) {
   const FixtureModel fixture("llama-tiny");
-  Graph graph = fixture.Build(Phase::kTokenGeneration, 1, 1);
+  Graph graph = fixture.Build(Phase::kTokenGeneration, 1, 1, EveryMatrixAs(DType::kBF16));
   RunPipeline(graph, {});
-  const WeightLayout weights = PlaceWeights({&graph, 1}, DType::kBF16);
+  const WeightLayout weights = PlaceWeights({&graph, 1});
   const KvLayout kv = PlaceKvCache(graph, {.max_context = 128, .max_slots = 1, .largest_step = 1});
   const Plan plan = LowerToCpu(graph, {.weights = weights, .kv = kv});
   EXPECT_EQ(plan.calls.front().kernel, "embed_bf16");

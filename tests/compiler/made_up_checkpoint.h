@@ -19,7 +19,9 @@ class MadeUpCheckpoint final : public checkpoint::Checkpoint {
     bool is_bf16 = false;
     int64_t period = 0;
   };
-  explicit MadeUpCheckpoint(std::map<std::string, Tensor> tensors) : tensors_(std::move(tensors)) {}
+  explicit MadeUpCheckpoint(std::map<std::string, Tensor> tensors) : tensors_(std::move(tensors)) {
+    for (const auto& [name, tensor] : tensors_) names_.push_back(name);
+  }
 
   [[nodiscard]] const std::string& config_json() const override { return nothing_; }
   [[nodiscard]] const std::map<std::string, std::string>& companion_files() const override { return files_; }

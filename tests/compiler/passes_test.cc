@@ -25,8 +25,8 @@ constexpr graph::Segments kSegments{0, 1, 2, 3, 4, 5, 6, 7, 8};
 // A graph of 2 rows of width 8 under construction, from embedding to sampler.
 class SmallGraph {
  public:
-  explicit SmallGraph(const graph::RankPlace& place = {}) {
-    graph_.place = place;
+  explicit SmallGraph(const graph::RankPlace& place = {}, graph::FormatPolicy formats = {}) {
+    graph_.place = place, graph_.formats = std::move(formats);
     graph_.rows = graph_.outputs = 2, graph_.max_context = 16;
     root_ = std::make_unique<Builder>(graph_);
     table_ = root_->Weight("table", {5, 8}, Shard::kVocab, Layout::kMatmul);
@@ -98,6 +98,28 @@ TEST(FuseQkv, LeavesOneWithoutABiasAlone) {
   EXPECT_EQ(g.After(FuseQkv, Qkv(g, false)), "matmul slice slice matmul add add");
 }
 
+TEST(FuseQkv, StacksThoseOfOneFormat) {
+  SmallGraph g({}, [](const graph::Weight& weight) {
+    return graph::WeightFormat{.dtype = weight.name == "layers.0.attn.v.weight" ? DType::kQ8_0 : DType::kQ5_0, .unit_k = 64};
+  });
+  EXPECT_EQ(g.After(FuseQkv, Qkv(g, true)), "matmul slice slice matmul add add");
+  const graph::Weight* weight = FindWeight(g.graph(), "layers.0.attn.qkv_proj.weight");
+  ASSERT_NE(weight, nullptr);
+  EXPECT_EQ(weight->sources.size(), 2u);
+  EXPECT_EQ(weight->dtype, DType::kQ5_0);
+}
+
+TEST(FuseQkv, NamesTheStacksOfTwoFormatsApart) {
+  SmallGraph g({}, [](const graph::Weight& weight) {
+    const bool is_key = weight.name == "layers.0.attn.k.weight" || weight.name == "layers.0.attn.v.weight";
+    return graph::WeightFormat{.dtype = is_key ? DType::kQ8_0 : DType::kQ5_0, .unit_k = 64};
+  });
+  const ValueRef gate = g.Linear("attn.gate", g.x(), Shard::kQueryHeads, true);
+  EXPECT_EQ(g.After(FuseQkv, Sum(g, Qkv(g, true), gate)), "matmul slice slice matmul slice slice add add add");
+  EXPECT_NE(FindWeight(g.graph(), "layers.0.attn.qkv_proj.weight"), nullptr);
+  EXPECT_NE(FindWeight(g.graph(), "layers.0.attn.qkv_proj_q5_0.weight"), nullptr);
+}
+
 TEST(FuseQkv, LeavesMatmulsOfOtherInputsAndOtherShardsAlone) {
   SmallGraph g;
   const ValueRef q = g.Linear("attn.q", g.x(), Shard::kQueryHeads), k = g.Linear("attn.k", q, Shard::kKvHeads);
@@ -117,6 +139,14 @@ TEST(FuseGateUp, MakesOneMatmulAndOneGatedActivation) {
     EXPECT_EQ(weight->sources[1].shard, Shard::kRows);
     EXPECT_NE(FindWeight(g.graph(), "layers.0.mlp.gate_up_proj.bias"), nullptr);
   }
+}
+
+TEST(FuseGateUp, LeavesWeightsOfTwoFormatsAlone) {
+  SmallGraph g({}, [](const graph::Weight& weight) {
+    return graph::WeightFormat{.dtype = weight.name == "layers.0.mlp.up.weight" ? DType::kQ8_0 : DType::kQ5_0, .unit_k = 64};
+  });
+  const ValueRef gate = g.Linear("mlp.gate", g.x(), Shard::kRows), up = g.Linear("mlp.up", g.x(), Shard::kRows);
+  EXPECT_EQ(g.After(FuseGateUp, Mul(g.In("mlp"), Silu(g.In("mlp"), gate), up)), "matmul matmul silu mul");
 }
 
 TEST(FuseGateUp, FindsTheGateWhicheverComesFirst) {

@@ -22,7 +22,7 @@ struct Source {
     const auto config = checkpoint::HfConfig::Parse(checkpoint->config_json(), fixture);
     model = ParseModelFor(task, config, *checkpoint, fixture);
   }
-  [[nodiscard]] ResolvedOptions Resolved(const ExportOptions& options = {}) const { return Resolve(options, *model, *checkpoint); }
+  [[nodiscard]] ResolvedOptions Resolved(const ExportOptions& options = {}) const { return Resolve(options, *model); }
 };
 
 TEST(Task, IsToEmbedWhereThereAreModules) {
@@ -77,7 +77,7 @@ TEST(Task, WhatFollowsThePoolingWorksOnOutputRows) {
   graph::Graph graph = gemma.model->Build({.rows = 32, .outputs = 4, .max_context = 32});
   RunPipeline(graph, {});
   const std::vector<graph::Graph> graphs{graph};
-  const WeightLayout weights = PlaceWeights(graphs, DType::kF32);
+  const WeightLayout weights = PlaceWeights(graphs);
   const KvLayout kv = PlaceKvCache(graph, {.max_context = 32, .max_slots = 4, .largest_step = 32});
   const bundle::Plan plan = LowerToCpu(graph, {.weights = weights, .kv = kv, .keep_probes = false});
   bool is_pooled = false;

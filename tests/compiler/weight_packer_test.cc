@@ -63,10 +63,13 @@ struct Packed {
   }
 };
 
-Packed Pack(const MadeUpCheckpoint& checkpoint, const std::vector<Weight>& weights, DType dtype = DType::kF32) {
+Packed Pack(const MadeUpCheckpoint& checkpoint, std::vector<Weight> weights, DType dtype = DType::kF32) {
   const TemporaryFolder folder;
+  for (Weight& weight : weights) {
+    if (weight.layout == Layout::kMatmul || weight.layout == Layout::kExperts) weight.dtype = dtype;
+  }
   const graph::Graph graph = GraphOf(weights);
-  Packed packed{.layout = PlaceWeights({&graph, 1}, dtype), .file = {}, .progress = {}};
+  Packed packed{.layout = PlaceWeights({&graph, 1}), .file = {}, .progress = {}};
   ThreadPool pool(2);
   OutputFile file(folder.path() / "weights");
   const auto on_progress = [&](uint64_t done) { packed.progress.push_back(done); };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "intaglio/error.h"
 #include "tests/graph/small_graph.h"
 
 namespace intaglio::graph {
@@ -44,6 +45,47 @@ TEST(Builder, TwoDeclarationsOfAWeightMustAgree) {
   EXPECT_EQ(FaultOf([&] { (void)b.Weight("table", {5, 9}, Shard::kVocab, Layout::kMatmul); }), "weight table is declared twice, in two ways");
   EXPECT_NE(FaultOf([&] { (void)b.Weight("table", {5, 8}, Shard::kRows, Layout::kMatmul); }), "");
   EXPECT_NE(FaultOf([&] { (void)b.Weight("table", {5, 8}, Shard::kVocab, Layout::kMatmul, 1.0f); }), "");
+}
+
+// Matrices in units of 64 columns.
+FormatPolicy Units() {
+  return [](const Weight&) { return WeightFormat{.dtype = DType::kQ8_0, .unit_k = 64}; };
+}
+
+TEST(Builder, MatricesHaveTheFormatThatThePolicyGivesThem) {
+  Graph graph = EmptyGraph();
+  graph.formats = Units();
+  const Builder b(graph);
+  EXPECT_EQ(b.Weight("matrix", {5, 8}, Shard::kRows, Layout::kMatmul).weight().dtype, DType::kQ8_0);
+  EXPECT_EQ(b.Weight("vector", {5}, Shard::kRows, Layout::kVector).weight().dtype, DType::kF32);
+}
+
+TEST(Builder, SegmentsOfAMatmulBeginAtUnitsOfItsWeight) {
+  Graph graph = EmptyGraph();
+  graph.formats = Units();
+  const Builder b(graph);
+  const ValueRef x = Embedding(b, b.In("table").Weight("weight", {5, 200}, Shard::kVocab, Layout::kMatmul), 1);
+  (void)MatMul(b, {.x = x, .weight = b.Weight("w", {3, 200}, Shard::kRows, Layout::kMatmul)}, {0, 1, 64, 65, 100, 128, 150, 193, 200});
+  EXPECT_EQ(std::get<MatMulAttrs>(graph.nodes.back().attrs).segments, (Segments{0, 64, 64, 128, 128, 128, 192, 200, 200}));
+}
+
+TEST(Builder, RanksMustCutKAtUnits) {
+  const auto declare = [](int64_t first_k, int64_t num_k) {
+    Graph graph = EmptyGraph();
+    graph.formats = Units();
+    WeightSource source{.name = "down.weight", .shape = {3, 200}, .shard = Shard::kColumns, .first_k = first_k, .num_k = num_k};
+    (void)Builder(graph).In("down").Declare({.name = "weight", .shape = {3, num_k}, .layout = Layout::kMatmul, .sources = {source}});
+  };
+  EXPECT_NO_THROW(declare(64, 64));
+  EXPECT_NO_THROW(declare(128, 72)) << "the last unit is not whole";
+  try {
+    declare(64, 80);
+    FAIL() << "cut within a unit";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    for (const char* part : {"down.weight", "q8_0", "units of 64", "column 144", "--group", "--dequantize", "--tp"})
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
 }
 
 TEST(Builder, TablesAreSharedByContents) {

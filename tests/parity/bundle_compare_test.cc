@@ -24,7 +24,7 @@ const ParityCheck* Find(const ParityReport& report, const std::string& name) {
 ExportOptions Options(const std::string& fixture, const fs::path& output) {
   return {.source = FixturePath(fixture),
           .output = output,
-          .dtype = "f32",
+          .weights = "f32",
           .max_context = 192,
           .max_batch = 1,
           .prefill_buckets = {16},

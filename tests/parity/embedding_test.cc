@@ -45,7 +45,7 @@ std::filesystem::path Exported(const std::string& fixture, const std::string& dt
       root.path() / (fixture + "." + dtype + "." + std::to_string(buckets.front()) + "." + std::to_string(tp_degree));
   if (!std::filesystem::exists(bundle)) {
     ExportOptions options;
-    options.source = FixturePath(fixture), options.output = bundle, options.dtype = dtype;
+    options.source = FixturePath(fixture), options.output = bundle, options.weights = dtype;
     options.max_context = 80, options.max_batch = 3, options.prefill_buckets = std::move(buckets);
     options.tp_degree = tp_degree;
     Export(options);

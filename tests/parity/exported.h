@@ -31,7 +31,7 @@ inline std::filesystem::path ExportedBundle(const std::string& fixture, const st
   if (!std::filesystem::exists(bundle)) {
     Export({.source = FixturePath(fixture),
             .output = bundle,
-            .dtype = dtype,
+            .weights = dtype,
             .kv_dtype = kv_dtype,
             .max_context = 192,
             .max_batch = 8,

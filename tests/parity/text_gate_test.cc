@@ -18,7 +18,7 @@ class TextGateTest : public testing::Test {
  protected:
   ExportReport ExportWith(const TextGate& gate) {
     ExportOptions options;
-    options.source = FixturePath("llama-tiny"), options.output = bundle_, options.dtype = "bf16";
+    options.source = FixturePath("llama-tiny"), options.output = bundle_, options.weights = "bf16";
     options.max_context = 128, options.batch_buckets = {1, 2}, options.tp_degree = 2;
     options.gate = [&](const fs::path& bundle) { return JudgeOnText(bundle, options, gate); };
     return Export(options);

@@ -116,6 +116,20 @@ TEST(CheckPlans, PackedWeightsHaveTheBytesOfTheirBlocks) {
   EXPECT_TRUE(Contains(Fault(MakeCall("embed_f32", {F32(Space::kArena, 8, 16), weight})), "i64"));
 }
 
+TEST(CheckPlans, QuantisedWeightsHaveExactlyTheBytesOfTheirBlocks) {
+  Operand weight = Packed(kVocab, 96);
+  weight.dtype = DType::kQ8_0;
+  weight.bytes = static_cast<uint64_t>(kernels::PackedBytes(kVocab, 96, DType::kQ8_0));
+  const auto fault = [&] { return Fault(MakeCall("embed_q", {F32(Space::kArena, 8, 96), weight})); };
+  EXPECT_EQ(fault(), "");
+  weight.bytes -= 1;
+  EXPECT_TRUE(Contains(fault(), "bytes of packed weight"));
+  weight.bytes += 2;
+  EXPECT_TRUE(Contains(fault(), "bytes of packed weight"));
+  weight.dtype = DType::kQ4_K;   // units of 256
+  EXPECT_TRUE(Contains(fault(), "bytes of packed weight"));
+}
+
 TEST(CheckPlans, RowsOfAStepMustFit) {
   EXPECT_TRUE(Contains(Fault(MakeCall("add", {F32(Space::kArena, 7, 16)})), "7 rows for a step of 8"));
   bundle::Call on_outputs = MakeCall("add", {F32(Space::kArena, 2, 16)});

@@ -83,10 +83,14 @@ namespace intaglio {
 std::vector<CacheField> FieldsOf(const ExportOptions& options) {
   // Names every member: a compiler refuses this where one was added, until somebody says whether it changes a bundle's bytes. Those that do not
   // have no other use here.
-  [[maybe_unused]] const auto& [source, output, task, dtype, kv_dtype, max_context, max_batch, prefill_buckets, batch_buckets, capacity_factor,
-                                tp_degree, ep_degree, expert_dispatch, speculation, force, keep_probes, gate, cache, on_progress] = options;
+  [[maybe_unused]] const auto& [source, output, task, weights, group, keep, dequantize, kv_dtype, max_context, max_batch, prefill_buckets,
+                                batch_buckets, capacity_factor, tp_degree, ep_degree, expert_dispatch, speculation, force, keep_probes, gate, cache,
+                                on_progress] = options;
   return {{"task", task},
-          {"dtype", dtype},
+          {"weights", weights},
+          {"group", StrCat(group)},
+          {"keep", Join(keep)},
+          {"dequantize", StrCat(dequantize)},
           {"kv_dtype", kv_dtype},
           {"max_context", StrCat(max_context)},
           {"max_batch", StrCat(max_batch)},

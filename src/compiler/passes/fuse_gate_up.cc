@@ -42,9 +42,9 @@ class Matcher {
     if (uses_[static_cast<size_t>(value)] != 1 || kept_.contains(value)) return std::nullopt;
     return ProducerOf(graph_, value);
   }
-  static bool AreAlike(const Node& gate, const Node& up) {
+  [[nodiscard]] bool AreAlike(const Node& gate, const Node& up) const {
     return gate.op == Op::kMatMul && up.op == Op::kMatMul && gate.inputs[0] == up.inputs[0] && gate.attrs == up.attrs &&
-           !std::get<MatMulAttrs>(gate.attrs).has_residual;
+           !std::get<MatMulAttrs>(gate.attrs).has_residual && WeightOf(graph_, gate).dtype == WeightOf(graph_, up).dtype;
   }
 
   const Graph& graph_;

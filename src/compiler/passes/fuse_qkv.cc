@@ -1,7 +1,9 @@
-// q, k and v read the same rows: one matmul over their stacked weights packs the activations once and has fewer, longer tasks.
+// q, k and v read the same rows: one matmul over their stacked weights packs the activations once and has fewer, longer tasks. Where they are
+// stored in several formats (GGUF files have v in more bits), those of one format are stacked.
 #include <algorithm>
 #include <map>
 
+#include "base/strings.h"
 #include "compiler/passes/passes.h"
 #include "compiler/passes/rewrite.h"
 
@@ -14,10 +16,12 @@ using graph::Node;
 using graph::Op;
 using graph::ValueId;
 
-// Matmuls that may be stacked: same input and scope ("…self_attn" around "…self_attn.q_proj"), same K order, all with or without a bias.
+// Matmuls that may be stacked: same input and scope ("…self_attn" around "…self_attn.q_proj"), same format and K order,
+// all with or without a bias.
 struct Key {
   ValueId x;
   std::string scope;
+  DType dtype;
   graph::Segments segments;
   bool has_bias;
   auto operator<=>(const Key&) const = default;
@@ -34,17 +38,24 @@ std::map<Key, std::vector<size_t>> Groups(const Graph& graph) {
   std::map<Key, std::vector<size_t>> groups;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    if (node.op != Op::kMatMul || !MakesHeads(graph.weights[static_cast<size_t>(graph.value(node.inputs[1]).index)])) continue;
+    if (node.op != Op::kMatMul || !MakesHeads(WeightOf(graph, node))) continue;
     const auto& attrs = std::get<MatMulAttrs>(node.attrs);
     if (attrs.has_residual) continue;
-    groups[{node.inputs[0], ParentScope(node.scope), attrs.segments, attrs.has_bias}].push_back(i);
+    groups[{node.inputs[0], ParentScope(node.scope), WeightOf(graph, node).dtype, attrs.segments, attrs.has_bias}].push_back(i);
   }
   return groups;
 }
 
+// "qkv_proj"; in a graph that has one by this name, of other formats, "qkv_proj_int8g64".
+std::string ScopeOf(const Graph& graph, const Key& key) {
+  std::string scope = key.scope + ".qkv_proj";
+  const bool is_taken = std::ranges::find(graph.weights, scope + ".weight", &graph::Weight::name) != graph.weights.end();
+  return is_taken ? StrCat(scope, '_', key.dtype) : scope;
+}
+
 // The fused node takes the first matmul's place; the others become slices of it where they stood.
 void Fuse(Graph& graph, const Key& key, const std::vector<size_t>& members) {
-  const std::string scope = key.scope + ".qkv_proj";
+  const std::string scope = ScopeOf(graph, key);
   std::vector<ValueId> weights, biases;
   int64_t cols = 0;
   for (size_t i : members) {

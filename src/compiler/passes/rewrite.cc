@@ -42,6 +42,10 @@ ValueId AddValue(Graph& graph, Shape shape) {
   return static_cast<ValueId>(graph.values.size() - 1);
 }
 
+const graph::Weight& WeightOf(const Graph& graph, const Node& matmul) {
+  return graph.weights[static_cast<size_t>(graph.value(matmul.inputs[1]).index)];
+}
+
 ValueId StackWeights(Graph& graph, const std::vector<ValueId>& parts, const std::string& name) {
   graph::Weight stacked{.name = name, .shape = {}, .layout = graph::Layout::kMatmul, .sources = {}, .add = 0, .constant = nullptr};
   for (ValueId part : parts) {
@@ -50,8 +54,9 @@ ValueId StackWeights(Graph& graph, const std::vector<ValueId>& parts, const std:
       stacked.shape = weight.shape;
       stacked.layout = weight.layout;
       stacked.add = weight.add;
+      stacked.dtype = weight.dtype, stacked.unit_k = weight.unit_k;
     } else {
-      Assert(weight.layout == stacked.layout && weight.add == stacked.add &&
+      Assert(weight.layout == stacked.layout && weight.dtype == stacked.dtype && weight.add == stacked.add &&
              weight.shape.back() == (weight.shape.size() == 2 ? stacked.shape.back() : weight.shape.back()));
       stacked.shape[0] += weight.shape[0];
     }

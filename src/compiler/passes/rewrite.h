@@ -21,7 +21,9 @@ namespace intaglio::compiler {
 [[nodiscard]] std::string ParentScope(const std::string& scope);
 // A new f32 node value.
 [[nodiscard]] graph::ValueId AddValue(graph::Graph& graph, Shape shape);
-// A weight whose rows are those of `parts`, one after the other, as a new value. REQUIRES: same layout, columns and `add`.
+// The weight that a matmul multiplies with.
+[[nodiscard]] const graph::Weight& WeightOf(const graph::Graph& graph, const graph::Node& matmul);
+// A weight whose rows are those of `parts`, one after the other, as a new value. REQUIRES: same layout, format, columns and `add`.
 [[nodiscard]] graph::ValueId StackWeights(graph::Graph& graph, const std::vector<graph::ValueId>& parts, const std::string& name);
 
 }  // namespace intaglio::compiler

@@ -71,7 +71,7 @@ def test_lookup_tells_by_its_exit_status(cache, tmp_path):
     assert "hit" in cache("cache", "lookup", LLAMA, *SMALL).stdout
     found = in_json(cache("cache", "lookup", LLAMA, *SMALL, "--json"))
     assert found["hit"] and found["entry"]["key"] == found["key"]
-    assert not in_json(cache("cache", "lookup", LLAMA, *SMALL, "--dtype", "bf16", "--json", status=1))["hit"]
+    assert not in_json(cache("cache", "lookup", LLAMA, *SMALL, "--weights", "bf16", "--json", status=1))["hit"]
 
 
 def test_why_names_what_differs(cache, tmp_path):

@@ -29,6 +29,13 @@ def generate(bundle: Path, prompt: dict, tokens: int) -> dict:
 @pytest.fixture(scope="module")
 def gguf_bundle(tmp_path_factory):
     bundle = tmp_path_factory.mktemp("gemma") / "gguf"
+    run("export", str(GGUF), str(bundle), "--dequantize", "--max-context", "512", "--max-batch", "1")
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def quantised_bundle(tmp_path_factory):
+    bundle = tmp_path_factory.mktemp("gemma") / "quantised"
     run("export", str(GGUF), str(bundle), "--max-context", "512", "--max-batch", "1")
     return bundle
 
@@ -42,6 +49,26 @@ def bf16_bundle(tmp_path_factory):
     assert GOLDEN["checkpoint_sha256"] in made.stdout
     run("export", str(folder / "checkpoint"), str(folder / "bf16"), "--max-context", "512", "--max-batch", "1")
     return folder / "bf16"
+
+
+@pytest.mark.parametrize("index", range(len(GOLDEN["prompts"])))
+def test_quantised_weights_give_the_same_bits_at_every_level(quantised_bundle, tmp_path, index, monkeypatch):
+    ids = ",".join(map(str, GOLDEN["prompts"][index]["input_ids"]))
+    logits = {}
+    for isa in ("scalar", "avx2", ""):   # the last: the best that the CPU has
+        monkeypatch.setenv("INTAGLIO_ISA", isa)
+        out = tmp_path / f"{isa}.safetensors"
+        run("run", str(quantised_bundle), "--input-ids", ids, "--max-tokens", "2", "--ignore-eos", "--json", "--logits", str(out))
+        logits[isa] = out.read_bytes()
+    assert logits["scalar"] == logits["avx2"] == logits[""]
+
+
+def test_quantised_activations_cost_little(quantised_bundle, gguf_bundle):
+    text = ROOT / "tests/data/text/alice.txt"
+    told = run("compare", str(quantised_bundle), "--against", str(gguf_bundle), "--text", str(text), "--context", "256", "--json")
+    report = json.loads(told)
+    assert report["kl_mean"] < 0.01, report
+    assert report["top1"] > 0.9, report
 
 
 @pytest.mark.parametrize("index", range(len(GOLDEN["prompts"])))

@@ -22,7 +22,7 @@ template <DType kType> struct QuantWeights {
   static constexpr int kMaxRows = kWidensBytes && Lines::kMaxBits == 8 ? 4 : 6;
   static constexpr int Blocks(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 #else
-  static constexpr int kMaxRows = 4;
+  static constexpr int kMaxRows = 1;   // speed is for other levels
   static constexpr int Blocks(int) { return 1; }
 #endif
 

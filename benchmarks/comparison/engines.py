@@ -75,7 +75,8 @@ class Intaglio:
         for batch in shapes.batches:
             result = self.bench(bundle, prefill=16, decode=DECODE, batch=batch)
             figures[f"batched decode, {batch}"] = result["decode_tokens_per_s"]
-        whole = run([self.binary, "bench", bundle, "--repeat", 1, "--prefill", 1, "--decode", 1, "--threads", self.threads, "--no-limits"])
+        one_token = ["--input-ids", 1, "--max-tokens", 1, "--ignore-eos", "--json"]
+        whole = run([self.binary, "run", bundle, *one_token, "--threads", self.threads])
         figures["start to first token, s"] = whole.seconds
         figures["peak RSS, MiB"] = whole.peak_rss / 2**20
         return figures

@@ -50,19 +50,19 @@ INTAGLIO_INLINE void ForRegisterTiles(int first, int num_queries, Body body) {
   if constexpr (kNext > 0) ForRegisterTiles<kNext>(first, num_queries, body);
 }
 
-// Packs query `i` of a call as column r of a register tile of `count`, the first of which is `first`.
-template <typename Line>
-void PackQuery(const Context& c, const float* x, int first, int r, int count, Queries* queries) {
+// Packs a query as column r of a register tile of kCount, the first of which is `first`.
+template <typename Line, int kCount>
+void PackQuery(const Context& c, const float* x, int first, int r, Queries* queries) {
   if constexpr (std::is_same_v<Line, Int8Line>) {
     int16_t integers[kMaxHeadDim];
     const float scale = RoundRow(x, c.shape.head_dim, kQueryLimit, integers);
     queries->scales[first + r] = scale * c.call.params.floats[attention_params::kScale];
     int16_t* packed = queries->integers + first * c.key_dim + 2 * r;
-    for (int64_t d = 0; d < c.key_dim; d += 2, packed += 2 * count) std::copy_n(integers + d, 2, packed);
+    for (int64_t d = 0; d < c.key_dim; d += 2, packed += 2 * kCount) std::copy_n(integers + d, 2, packed);
   } else {
     float* packed = queries->packed + first * c.key_dim + r;
-    for (int64_t d = 0; d < c.shape.head_dim; ++d) packed[d * count] = x[d];
-    for (int64_t d = c.shape.head_dim; d < c.key_dim; ++d) packed[d * count] = 0.0f;
+    for (int64_t d = 0; d < c.shape.head_dim; ++d) packed[d * kCount] = x[d];
+    for (int64_t d = c.shape.head_dim; d < c.key_dim; ++d) packed[d * kCount] = 0.0f;
   }
 }
 
@@ -76,7 +76,7 @@ void LoadQueries(const Context& c, Queries* queries) {
   ForRegisterTiles(0, c.num_queries, [&]<int kCount>(int first) {
     for (int i = first; i < first + kCount; ++i) {
       const float* x = c.call[1].f32(row_of(i)) + (c.task.first_head + i % c.task.num_heads) * c.shape.head_dim;
-      PackQuery<Line>(c, x, first, i - first, kCount, queries);
+      PackQuery<Line, kCount>(c, x, first, i - first, queries);
     }
   });
 }

@@ -70,7 +70,12 @@ void MultiplySegment(const Task& task, const std::byte* blocks, int segment) {
   const int64_t* borders = &task.call.params.ints[matmul_params::kBorders];
   const int64_t begin_k = borders[segment], end_k = borders[segment + 1];
   const int64_t begin = Weights::LineOf(begin_k), next = end_k < k ? Weights::LineOf(end_k) : kBlocks * block_bytes;
-  TileArgs args{.weights = blocks + begin, .block_bytes = block_bytes, .begin_k = begin_k, .end_k = end_k, .prefetch_bytes = next - begin, .num_tiles = task.num_tiles};
+  TileArgs args{.weights = blocks + begin,
+                .block_bytes = block_bytes,
+                .begin_k = begin_k,
+                .end_k = end_k,
+                .prefetch_bytes = next - begin,
+                .num_tiles = task.num_tiles};
   args.merges = __builtin_ctz(~static_cast<unsigned>(segment));
   for (int64_t t = 0; t < task.num_tiles; ++t) {
     const RowTile tile = FindTile<kBlocks>(task, t);
